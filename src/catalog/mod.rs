@@ -1,0 +1,1 @@
+//! What each model costs, accepts and reads: dated facts from `config/models.toml`.

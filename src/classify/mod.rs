@@ -1,0 +1,1 @@
+//! How much model a request needs, with the evidence.

@@ -1,0 +1,343 @@
+//! What the operator asked for, as the rest of the program uses it.
+//!
+//! `schema` mirrors the file, `check` gives it meaning, `problem` says what is wrong and where. The types
+//! here hold meaning only: durations, sizes and money are parsed, secrets are read, defaults are filled in.
+//! Configuration does no I/O but read the files it is given, and nothing else reads environment variables.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::money::NanoUsd;
+use crate::secret::{KeyHash, Secret};
+use crate::tier::Tier;
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data listener.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// The model each tier maps to.
+    pub tiers: Tiers,
+    /// Routing where a tenant says nothing else.
+    pub routing: Routing,
+    /// The response cache.
+    pub cache: Cache,
+    /// The journal's place and habits.
+    pub journal: Journal,
+    /// Ceilings of the whole gateway.
+    pub organisation: Ceilings,
+    /// Tenants by name; empty means pass-through without identification.
+    pub tenants: BTreeMap<String, Tenant>,
+    /// Logs and metrics.
+    pub telemetry: Telemetry,
+    /// A catalog file in place of the embedded one.
+    pub catalog: Option<PathBuf>,
+    /// BLAKE3 of the effective text, 12 hex digits; names the policy in records.
+    pub version: String,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Default 127.0.0.1:8787.
+    pub listen: SocketAddr,
+    /// Base of rewritten `results_url`s; default made from `listen`. No trailing slash.
+    pub public_url: String,
+    /// Certificate chain and key, PEM files.
+    pub tls: Option<Tls>,
+    /// Largest body of messages and count_tokens; default 32 MiB.
+    pub max_body_bytes: u64,
+    /// Time for a request's head; default 10 s.
+    pub header_timeout: Duration,
+    /// Time for a request's body; default 120 s.
+    pub body_timeout: Duration,
+    /// Open client connections; default 10,000.
+    pub max_connections: usize,
+    /// How long SIGTERM waits for requests in flight; default 60 s.
+    pub drain_timeout: Duration,
+}
+
+/// PEM files of a TLS listener.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Default 127.0.0.1:8788.
+    pub listen: SocketAddr,
+    /// Bearer token; required when `listen` is not loopback.
+    pub token: Option<Secret>,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Default <https://api.anthropic.com>; scheme, authority and an optional path prefix.
+    pub base_url: Uri,
+    /// Whose credential goes upstream.
+    pub credential: Credential,
+    /// Default 5 s.
+    pub connect_timeout: Duration,
+    /// Until the first byte of the answer; default 600 s.
+    pub first_byte_timeout: Duration,
+    /// Between two reads of the answer; default 300 s.
+    pub idle_timeout: Duration,
+    /// Extra root certificates (PEM) trusted besides the built-in ones: `ca = "file"`.
+    pub ca: Option<PathBuf>,
+}
+
+/// Whose credential goes upstream.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The caller's own passes through.
+    Client,
+    /// Ours replaces the caller's.
+    Ours(Secret),
+}
+
+/// `[tiers]`: the model id of each tier.
+#[derive(Clone, Debug)]
+pub struct Tiers {
+    /// Default claude-haiku-5-5.
+    pub haiku: String,
+    /// Default claude-sonnet-5-5.
+    pub sonnet: String,
+    /// Default claude-opus-5-5.
+    pub opus: String,
+}
+
+/// Whether routing acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The asked model, nothing decided.
+    Off,
+    /// Decide and record, send as asked.
+    Shadow,
+    /// Decide and act.
+    Enforce,
+}
+
+/// The dearest model routing may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ceiling {
+    /// Never dearer than the model asked for.
+    Requested,
+    /// Up to the opus tier.
+    Opus,
+}
+
+/// A named change of the request that routing may make besides the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adaptation {
+    /// `thinking-default`: writes out `thinking` where the asked model's default is off and the target's is on.
+    ThinkingDefault,
+}
+
+/// `[routing]`, or a tenant's own.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Default shadow.
+    pub mode: Mode,
+    /// Share of the asked model's quality to keep, in parts per thousand; default 950.
+    pub quality_permille: u16,
+    /// Default requested.
+    pub ceiling: Ceiling,
+    /// Default `[ThinkingDefault]`.
+    pub adaptations: Vec<Adaptation>,
+    /// Share of requests held back as control, in parts per thousand; default 0.
+    pub control_permille: u16,
+    /// Tiers this tenant may be routed to; default all three.
+    pub tiers: Vec<Tier>,
+    /// Whether `x-tercet-tier` and `x-tercet-route` are obeyed; default true.
+    pub header_override: bool,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Default false.
+    pub enabled: bool,
+    /// Default 5 minutes.
+    pub ttl: Duration,
+    /// Default 256 MiB.
+    pub max_bytes: u64,
+    /// Who shares answers.
+    pub scope: Scope,
+}
+
+/// Who shares cached answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The users of a tenant.
+    Tenant,
+    /// Nobody but the user.
+    User,
+}
+
+/// `[journal]`
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// Folder; default `data`, or the user's data folder where no file was given.
+    pub path: PathBuf,
+    /// Longest time between two fsyncs; default 100 ms.
+    pub fsync: Duration,
+    /// How long records are kept; default 90 days.
+    pub retention: Duration,
+}
+
+/// Ceilings of one level: the organisation, a tenant, a user or a key.
+#[derive(Clone, Debug, Default)]
+pub struct Ceilings {
+    /// Rates.
+    pub limits: Limits,
+    /// Money per period.
+    pub budget: Budget,
+    /// Tokens per period.
+    pub quota: Quota,
+}
+
+/// Ceilings on rates; `None` is unlimited, zero is refused at load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Uncached input tokens and cache writes in a minute.
+    pub input_tokens_per_minute: Option<u64>,
+    /// Output tokens in a minute.
+    pub output_tokens_per_minute: Option<u64>,
+    /// Requests in flight.
+    pub concurrent_requests: Option<u64>,
+}
+
+/// How much a request holds before its cost is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reserve {
+    /// A usual answer's cost.
+    #[default]
+    Expected,
+    /// The cost of `max_tokens`.
+    Max,
+}
+
+/// Ceilings on money per period.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Per day.
+    pub daily: Option<NanoUsd>,
+    /// Per ISO week, from Monday.
+    pub weekly: Option<NanoUsd>,
+    /// Per calendar month.
+    pub monthly: Option<NanoUsd>,
+    /// In which the periods turn; default UTC.
+    pub zone: TimeZone,
+    /// Default expected.
+    pub reserve: Reserve,
+    /// Share of a budget at which a warning is due, in parts per thousand; default 800.
+    pub warn_at_permille: u16,
+}
+
+/// Ceilings on tokens per period; periods turn with the budget's zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Per day.
+    pub daily_tokens: Option<u64>,
+    /// Per calendar month.
+    pub monthly_tokens: Option<u64>,
+}
+
+/// `[tenants.NAME]`
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Ceilings of the tenant as a whole.
+    pub ceilings: Ceilings,
+    /// What each user gets who has nothing of their own.
+    pub user_ceilings: Ceilings,
+    /// Users with ceilings of their own; sections given there replace the tenant's user defaults.
+    pub users: BTreeMap<String, Ceilings>,
+    /// Keys of the tenant.
+    pub keys: Vec<Key>,
+    /// The gateway's routing with the tenant's changes.
+    pub routing: Routing,
+    /// The gateway's cache switch with the tenant's change (`[tenants.NAME.cache] enabled, ttl`).
+    pub cache: Cache,
+    /// Other `/v1/*` paths the tenant may use with our credential; a trailing `*` matches the rest.
+    pub allow_paths: Vec<String>,
+    /// `[tenants.NAME.guards]`
+    pub guards: Guards,
+}
+
+/// Guards of a tenant; all off by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Largest request body.
+    pub max_body_bytes: Option<u64>,
+    /// Most messages in a request.
+    pub max_messages: Option<u64>,
+    /// Largest `max_tokens`.
+    pub max_output_tokens: Option<u64>,
+    /// Tool names or types that are refused.
+    pub deny_tools: Vec<String>,
+}
+
+/// `[[tenants.NAME.keys]]`
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Names the key in records; unique in the gateway.
+    pub id: String,
+    /// The user it stands for; the key's id where none is named.
+    pub user: String,
+    /// Hash of what a client presents.
+    pub hash: KeyHash,
+    /// Refused from then on.
+    pub expires: Option<Timestamp>,
+    /// Whether `x-tercet-user` may name the user.
+    pub allow_user_header: bool,
+    /// Ceilings of the key.
+    pub ceilings: Ceilings,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON lines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Default JSON.
+    pub log: LogFormat,
+    /// Most series of all metrics together; default 20,000.
+    pub series_max: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            daily: None,
+            weekly: None,
+            monthly: None,
+            zone: TimeZone::UTC,
+            reserve: Reserve::Expected,
+            warn_at_permille: 800,
+        }
+    }
+}

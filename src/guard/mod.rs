@@ -1,0 +1,1 @@
+//! Ordered guards over a request.

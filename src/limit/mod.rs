@@ -1,0 +1,1 @@
+//! Ceilings on rates, as demands on the store.

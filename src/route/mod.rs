@@ -1,0 +1,1 @@
+//! Which model answers: what was asked, what is feasible, what suffices.

@@ -1,0 +1,1 @@
+//! Who is calling: a presented key becomes a tenant, a user and a key id.

@@ -1,0 +1,165 @@
+//! The borrowed view of a request body: the few fields that policies read, found in one scan.
+//!
+//! The bytes stay as they came. A field that two parsers could read differently (given twice, or under an
+//! escaped name) is refused, so that what was judged is what is forwarded. Everything not named here passes.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// What policies read of a `/v1/messages` or `count_tokens` body.
+#[derive(Clone, Debug)]
+pub struct Envelope<'a> {
+    /// The whole body.
+    pub body: &'a [u8],
+    /// The model's name, unescaped.
+    pub model: Cow<'a, str>,
+    /// Where the model's string stands in the body, quotes included.
+    pub model_span: Range<usize>,
+    /// `max_tokens`; required by messages, absent in count_tokens.
+    pub max_tokens: Option<u64>,
+    /// `stream`, false where absent.
+    pub stream: bool,
+    /// The raw value of `system`.
+    pub system: Option<&'a [u8]>,
+    /// The raw value of `tools`.
+    pub tools: Option<&'a [u8]>,
+    /// Each tool's `type` (`custom` where absent) and name, in order; at most 512 are kept.
+    pub tool_list: Vec<Tool<'a>>,
+    /// `tool_choice.type`.
+    pub tool_choice: Option<ToolChoice<'a>>,
+    /// `thinking`, where given and not null.
+    pub thinking: Option<Thinking<'a>>,
+    /// `output_config.effort`.
+    pub effort: Option<Cow<'a, str>>,
+    /// `output_config.format` is given and not null.
+    pub structured_output: bool,
+    /// `output_config.task_budget` is given and not null.
+    pub task_budget: bool,
+    /// Sampling parameters as written, null as absent.
+    pub sampling: Sampling<'a>,
+    /// `stop_sequences` is given and not empty.
+    pub stop_sequences: bool,
+    /// `metadata.user_id`.
+    pub metadata_user: Option<Cow<'a, str>>,
+    /// `service_tier`.
+    pub service_tier: Option<Cow<'a, str>>,
+    /// `speed`.
+    pub speed: Option<Cow<'a, str>>,
+    /// `inference_geo`.
+    pub inference_geo: Option<Cow<'a, str>>,
+    /// `container` as a string or its `id`; `Some("")` where an object has none.
+    pub container: Option<Cow<'a, str>>,
+    /// `thread`, where given and not null.
+    pub thread: Option<Thread<'a>>,
+    /// Names of other top-level fields with a value other than null, in order; at most 64 are kept.
+    pub other_fields: Vec<Cow<'a, str>>,
+    /// `fallbacks` is given as a list (not the word "default").
+    pub fallback_list: bool,
+    /// What the messages hold.
+    pub history: History<'a>,
+}
+
+/// One entry of `tools`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool<'a> {
+    /// `type`, `custom` where absent.
+    pub kind: Cow<'a, str>,
+    /// `name`, empty where absent.
+    pub name: Cow<'a, str>,
+    /// `model` of an advisor tool, else empty.
+    pub model: Cow<'a, str>,
+}
+
+/// `tool_choice`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolChoice<'a> {
+    /// `type`: auto, any, tool, none.
+    pub kind: Cow<'a, str>,
+    /// `name` of a forced tool.
+    pub name: Option<Cow<'a, str>>,
+}
+
+/// `thinking`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thinking<'a> {
+    /// `type`: adaptive, enabled, disabled, `between_tools`, or one we do not know.
+    pub kind: Cow<'a, str>,
+    /// `display`, where given.
+    pub display: Option<Cow<'a, str>>,
+    /// `budget_tokens`, where given.
+    pub budget_tokens: Option<u64>,
+}
+
+/// Sampling parameters, each as the bytes of its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sampling<'a> {
+    /// `temperature`.
+    pub temperature: Option<&'a [u8]>,
+    /// `top_p`.
+    pub top_p: Option<&'a [u8]>,
+    /// `top_k`.
+    pub top_k: Option<&'a [u8]>,
+}
+
+/// `thread`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread<'a> {
+    /// `type`: create or continue.
+    pub kind: Cow<'a, str>,
+    /// `previous_message_id`, of a continued thread.
+    pub previous_message_id: Option<Cow<'a, str>>,
+}
+
+/// What the messages of a request hold.
+#[derive(Clone, Debug, Default)]
+pub struct History<'a> {
+    /// Where each message stands in the body, in order; at most 100,000.
+    pub spans: Vec<Range<usize>>,
+    /// Messages with role `assistant`.
+    pub assistant_messages: usize,
+    /// Messages with role `system`.
+    pub system_messages: usize,
+    /// The last message's role.
+    pub last_role: Role,
+    /// An assistant message holds a `thinking` or `redacted_thinking` block.
+    pub has_thinking: bool,
+    /// A message carries its own `output_config` or `clear_at`.
+    pub per_message_config: bool,
+    /// An assistant message holds a `document` block.
+    pub assistant_document: bool,
+    /// A message holds `cache_control`, or `system` or `tools` do.
+    pub cache_control: bool,
+    /// Block types seen that are neither text, thinking, tool_use, tool_result nor image; each once.
+    pub other_blocks: Vec<Cow<'a, str>>,
+    /// Number of `image` blocks.
+    pub images: usize,
+    /// Number of `document` blocks.
+    pub documents: usize,
+    /// Bytes of base64 payload (`source.data`) in the whole body, which are not text.
+    pub payload_bytes: usize,
+    /// Blocks whose `source.type` is `url` or `file`: their size cannot be known beforehand.
+    pub remote_sources: usize,
+    /// Raw text strings (between the quotes, escapes as they came) of the last user message that has
+    /// text, tool results excluded; in order.
+    pub last_user_text: Vec<&'a [u8]>,
+    /// Raw text of the first user message, likewise.
+    pub first_user_text: Vec<&'a [u8]>,
+    /// `tool_use` names of the last assistant message.
+    pub last_tool_calls: Vec<Cow<'a, str>>,
+    /// For each `tool_result` of the last user message, in order: whether `is_error` was true.
+    pub last_tool_results: Vec<bool>,
+}
+
+/// Who speaks in a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The user, tool results included.
+    #[default]
+    User,
+    /// The model.
+    Assistant,
+    /// Instructions in mid-conversation.
+    System,
+    /// Anything else; the upstream refuses it.
+    Unknown,
+}
