@@ -1,0 +1,37 @@
+# Everything a developer or CI does with Tercet. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+.PHONY: demo
+demo: ## Build and start Tercet before a simulated upstream, with sample tenants and traffic
+	@scripts/build-prerequisites
+	@$(CARGO) build --release --quiet
+	@./target/release/tercet demo
+
+.PHONY: test
+test: ## Install what tests need and run every test
+	@scripts/test
+
+.PHONY: check
+check: ## Format, lints, documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+.PHONY: bench
+bench: ## Measure the overhead over a direct connection, and the parts
+	$(CARGO) bench
+
+.PHONY: image
+image: ## Build the container image (needs docker or buildah)
+	@scripts/build-image
+
+.PHONY: clean
+clean: ## Remove build output and the clients' cache
+	$(CARGO) clean
+	rm -rf .cache
