@@ -32,7 +32,7 @@ pub(super) struct Check<'a> {
 }
 
 /// Gives `file` its meaning; `version` is left empty.
-pub(super) fn config(check: &mut Check<'_>, file: File) -> Config {
+pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
     for (name, given) in [
         ("redis", &file.redis),
         ("upstream.fallback", &file.upstream.0.fallback),

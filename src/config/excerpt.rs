@@ -4,6 +4,7 @@
 //! are cut off. Where the text could not be parsed, long words are hidden as well. Lines of more than 240
 //! bytes are not shown.
 
+use std::iter;
 use std::ops::Range;
 
 /// A source line and the columns of the carets under it.
@@ -48,18 +49,25 @@ fn hide<'a>(line: &'a str, span: &Range<usize>, secrecy: Secrecy) -> (&'a str, V
     let (strings, comment) = strings_of(line);
     let shown = comment.and_then(|at| line.get(..at.max(span.end))).unwrap_or(line).trim_end();
     let touches = |string: &Range<usize>| string.start <= span.end && span.start <= string.end;
-    let value_start = line.find('=').map_or(0, |at| at + 1);
+    let after = line.find('=').map_or(0, |at| at + 1);
+    let value_start = line.len() - line.get(after..).unwrap_or_default().trim_start().len();
     let suspicious = line.get(..value_start).is_some_and(|key| {
         let key = key.to_lowercase();
         SECRET_WORDS.iter().any(|word| key.contains(word))
     });
     let hidden = match secrecy {
-        Secrecy::Plain => strings.into_iter().filter(|string| !touches(string)).collect(),
+        // An address with an `@` may hold a password.
+        Secrecy::Plain => {
+            let hides = |string: &Range<usize>| {
+                !touches(string) || line.get(string.clone()).is_some_and(|inside| inside.contains('@'))
+            };
+            strings.into_iter().filter(hides).collect()
+        }
         Secrecy::Secret if line.as_bytes().get(span.start).is_some_and(u8::is_ascii_alphanumeric) => {
-            vec![value_start..line.len()]
+            iter::once(value_start..line.len()).collect()
         }
         Secrecy::Secret => strings,
-        Secrecy::Unparsed if suspicious => vec![value_start..line.len()],
+        Secrecy::Unparsed if suspicious => iter::once(value_start..line.len()).collect(),
         Secrecy::Unparsed => long_words(line, value_start),
     };
     (shown, hidden)
@@ -121,7 +129,8 @@ fn draw(line: &str, hidden: &[Range<usize>], span: &Range<usize>) -> Excerpt {
             }
         };
         if span.contains(&at) || at == span.start {
-            first.get_or_insert(columns);
+            let masked = if inside.is_some() && width == 0 { MASK.len() } else { 0 };
+            first.get_or_insert(columns - masked);
             last = columns + width;
         }
         columns += width;

@@ -1,4 +1,7 @@
 //! From a path or a text to a checked configuration, and the digest by which a change is noticed.
+//!
+//! Decides nothing about the values themselves: `read` and `check` do. Files are at most 16 MiB, problems at
+//! most 32; a file is either right as a whole or gives no configuration at all.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +41,7 @@ pub fn parse(
     let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
     let surroundings = Surroundings { folder, environment, complete: findings.is_empty() };
     let mut check = Check { surroundings: &surroundings, findings: Vec::new() };
-    let config = file.map(|file| check::config(&mut check, file));
+    let config = file.map(|file| check::config(&mut check, &file));
     findings.append(&mut check.findings);
     match config {
         Some(config) if findings.is_empty() => Ok(Config { version: version_of(text, &config), ..config }),
@@ -65,7 +68,7 @@ pub fn default_config() -> Config {
 pub(super) fn default_config_with(environment: &dyn Fn(&str) -> Option<String>) -> Config {
     let surroundings = Surroundings { folder: Path::new(""), environment, complete: true };
     let mut check = Check { surroundings: &surroundings, findings: Vec::new() };
-    let mut config = check::config(&mut check, File::default());
+    let mut config = check::config(&mut check, &File::default());
     config.journal.path = data_folder(environment);
     config.version = version_of("", &config);
     config
@@ -132,7 +135,7 @@ fn referenced(table: &DeTable<'_>, paths: &mut Vec<String>) {
 fn collect(key: &str, value: &DeValue<'_>, paths: &mut Vec<String>) {
     match value {
         DeValue::String(path) if FILE_KEYS.contains(&key) && paths.len() < FILES_MAX => {
-            paths.push(path.to_string())
+            paths.push(path.to_string());
         }
         DeValue::Table(table) => referenced(table, paths),
         DeValue::Array(values) => values.iter().for_each(|value| collect("", value.get_ref(), paths)),

@@ -121,6 +121,7 @@ impl Finding {
     pub(super) fn new(span: Option<Range<usize>>, what: &str) -> Self {
         let (what, hint) =
             what.split_once('\n').map_or((what, None), |(what, hint)| (what, Some(hint.to_owned())));
-        Self { span, what: what.to_owned(), hint, secrecy: Secrecy::Plain }
+        let what = what.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        Self { span, what, hint, secrecy: Secrecy::Plain }
     }
 }

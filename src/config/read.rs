@@ -44,17 +44,20 @@ pub(super) fn read(text: &str) -> Reading {
     let mut keys = KeyPlaces::default();
     keys.collect("", table.get_ref());
     let mut findings = Vec::new();
-    loop {
+    for _ in 0..PROBLEMS_MAX {
         let error = match File::deserialize(Deserializer::from(table.clone())) {
             Ok(file) => return Reading { file: Some(file), findings, keys },
             Err(error) => error,
         };
         let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
-        findings.push(finding_of(&error, &keys));
-        if !removed || findings.len() >= PROBLEMS_MAX {
-            return Reading { file: None, findings, keys };
+        if !follows_from(&error, &findings) {
+            findings.push(finding_of(&error, &keys));
+        }
+        if !removed {
+            break;
         }
     }
+    Reading { file: None, findings, keys }
 }
 
 impl KeyPlaces {
@@ -126,6 +129,13 @@ fn remove_within(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Tells whether an earlier problem lies within this one, and taking it out may have caused this one.
+fn follows_from(error: &toml::de::Error, earlier: &[Finding]) -> bool {
+    let Some(span) = error.span() else { return false };
+    let mut spans = earlier.iter().filter_map(|finding| finding.span.as_ref());
+    spans.any(|inner| span.start <= inner.start && inner.end <= span.end)
 }
 
 fn finding_of(error: &toml::de::Error, keys: &KeyPlaces) -> Finding {

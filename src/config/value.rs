@@ -64,6 +64,9 @@ impl<'de, T: FromText> Deserialize<'de> for Text<T> {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Text<T>, E> {
+                if text.chars().any(char::is_control) {
+                    return Err(E::custom("control characters do not belong here"));
+                }
                 T::from_text(text).map(Text).map_err(E::custom)
             }
         }
