@@ -16,6 +16,25 @@ use crate::money::NanoUsd;
 use crate::secret::{KeyHash, Secret};
 use crate::tier::Tier;
 
+mod check;
+mod describe;
+mod excerpt;
+mod load;
+mod problem;
+mod read;
+mod schema;
+mod source;
+mod suggest;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use describe::describe;
+pub use load::{default_config, digest_of_files, load, parse, resolve_default_path};
+pub use problem::{ConfigProblem, Place};
+pub use source::environment;
+
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {

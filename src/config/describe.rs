@@ -1,0 +1,185 @@
+//! The effective configuration as JSON, for the admin API and for `tercet check --json`.
+//!
+//! Sections and keys are named as in the file, defaults are filled in, values have the file's form. Secrets
+//! and key hashes are `"***"`. What is unlimited is `null`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::value::{DURATION_UNITS, SIZE_UNITS};
+use super::{
+    Adaptation, Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Mode, Reserve, Routing, Scope,
+    Tenant,
+};
+use crate::money::NanoUsd;
+use crate::tier::Tier;
+
+/// Returns the effective configuration with every secret masked.
+#[must_use]
+pub fn describe(config: &Config) -> Value {
+    let (server, upstream) = (&config.server, &config.upstream);
+    let tls = server.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key }));
+    let tenants: serde_json::Map<String, Value> =
+        config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held))).collect();
+    let mut whole = json!({
+        "version": config.version,
+        "catalog": config.catalog,
+        "server": {
+            "listen": server.listen.to_string(),
+            "public_url": server.public_url,
+            "tls": tls,
+            "max_body": size(server.max_body_bytes),
+            "header_timeout": duration(server.header_timeout),
+            "body_timeout": duration(server.body_timeout),
+            "max_connections": server.max_connections,
+            "drain_timeout": duration(server.drain_timeout),
+        },
+        "admin": { "listen": config.admin.listen.to_string(), "token": config.admin.token.as_ref().map(|_| MASK) },
+        "upstream": {
+            "base_url": upstream.base_url.to_string(),
+            "credential": match upstream.credential { Credential::Client => "client", Credential::Ours(_) => MASK },
+            "connect_timeout": duration(upstream.connect_timeout),
+            "first_byte_timeout": duration(upstream.first_byte_timeout),
+            "idle_timeout": duration(upstream.idle_timeout),
+            "ca": upstream.ca,
+        },
+        "tiers": { "haiku": config.tiers.haiku, "sonnet": config.tiers.sonnet, "opus": config.tiers.opus },
+        "routing": routing(&config.routing),
+        "cache": {
+            "enabled": config.cache.enabled,
+            "ttl": duration(config.cache.ttl),
+            "max_size": size(config.cache.max_bytes),
+            "scope": match config.cache.scope { Scope::Tenant => "tenant", Scope::User => "user" },
+        },
+        "journal": {
+            "path": config.journal.path,
+            "fsync": duration(config.journal.fsync),
+            "retention": duration(config.journal.retention),
+        },
+        "telemetry": {
+            "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
+            "series_max": config.telemetry.series_max,
+        },
+        "tenants": tenants,
+    });
+    add(&mut whole, "", &config.organisation);
+    whole
+}
+
+fn tenant(tenant: &Tenant) -> Value {
+    let users: serde_json::Map<String, Value> = tenant
+        .users
+        .iter()
+        .map(|(name, ceilings)| {
+            let mut user = json!({});
+            add(&mut user, "", ceilings);
+            (name.clone(), user)
+        })
+        .collect();
+    let mut described = json!({
+        "users": users,
+        "keys": tenant.keys.iter().map(key).collect::<Vec<_>>(),
+        "routing": routing(&tenant.routing),
+        "cache": { "enabled": tenant.cache.enabled, "ttl": duration(tenant.cache.ttl) },
+        "allow_paths": tenant.allow_paths,
+        "guards": {
+            "max_body": tenant.guards.max_body_bytes.map(size),
+            "max_messages": tenant.guards.max_messages,
+            "max_output_tokens": tenant.guards.max_output_tokens,
+            "deny_tools": tenant.guards.deny_tools,
+        },
+    });
+    add(&mut described, "", &tenant.ceilings);
+    add(&mut described, "user_", &tenant.user_ceilings);
+    described
+}
+
+fn key(key: &Key) -> Value {
+    let mut described = json!({
+        "id": key.id,
+        "user": key.user,
+        "hash": MASK,
+        "expires": key.expires.map(|moment| moment.to_string()),
+        "allow_user_header": key.allow_user_header,
+    });
+    add(&mut described, "", &key.ceilings);
+    described
+}
+
+fn routing(routing: &Routing) -> Value {
+    let adaptation = |adaptation: &Adaptation| match adaptation {
+        Adaptation::ThinkingDefault => "thinking-default",
+    };
+    json!({
+        "mode": match routing.mode { Mode::Off => "off", Mode::Shadow => "shadow", Mode::Enforce => "enforce" },
+        "quality": share(routing.quality_permille),
+        "ceiling": match routing.ceiling { Ceiling::Requested => "requested", Ceiling::Opus => "opus" },
+        "adaptations": routing.adaptations.iter().map(adaptation).collect::<Vec<_>>(),
+        "control": share(routing.control_permille),
+        "tiers": routing.tiers.iter().map(|tier| Tier::name(*tier)).collect::<Vec<_>>(),
+        "header_override": routing.header_override,
+    })
+}
+
+/// Adds the three sections of ceilings, their names begun with `prefix`.
+fn add(value: &mut Value, prefix: &str, ceilings: &Ceilings) {
+    let Some(sections) = value.as_object_mut() else { return };
+    let (limits, quota) = (&ceilings.limits, &ceilings.quota);
+    let limits = json!({
+        "requests_per_minute": limits.requests_per_minute,
+        "input_tokens_per_minute": limits.input_tokens_per_minute,
+        "output_tokens_per_minute": limits.output_tokens_per_minute,
+        "concurrent_requests": limits.concurrent_requests,
+    });
+    let quota = json!({ "daily_tokens": quota.daily_tokens, "monthly_tokens": quota.monthly_tokens });
+    sections.insert(format!("{prefix}limits"), limits);
+    sections.insert(format!("{prefix}budget"), budget(&ceilings.budget));
+    sections.insert(format!("{prefix}quota"), quota);
+}
+
+fn budget(budget: &Budget) -> Value {
+    json!({
+        "daily": budget.daily.map(money),
+        "weekly": budget.weekly.map(money),
+        "monthly": budget.monthly.map(money),
+        "zone": budget.zone.iana_name().unwrap_or("UTC"),
+        "reserve": match budget.reserve { Reserve::Expected => "expected", Reserve::Max => "max" },
+        "warn_at": share(budget.warn_at_permille),
+    })
+}
+
+fn share(permille: u16) -> f64 {
+    f64::from(permille) / 1000.0
+}
+
+/// Writes a duration in the file's form: `1h30m`.
+pub(super) fn duration(duration: Duration) -> String {
+    let mut rest_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut written = String::new();
+    for (unit, unit_ms) in DURATION_UNITS {
+        if rest_ms >= unit_ms {
+            written.push_str(&format!("{}{unit}", rest_ms / unit_ms));
+            rest_ms %= unit_ms;
+        }
+    }
+    if written.is_empty() { "0s".to_owned() } else { written }
+}
+
+/// Writes a size in the file's form, in the largest binary unit that divides it: `32 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    let whole =
+        |(_, unit_bytes): &&(&str, u64)| unit_bytes.is_power_of_two() && bytes.is_multiple_of(*unit_bytes);
+    let (unit, unit_bytes) = SIZE_UNITS.iter().find(whole).copied().unwrap_or(("B", 1));
+    format!("{} {unit}", bytes / unit_bytes)
+}
+
+/// Writes money in the file's form, with two decimals or as many as are needed: `25.00 USD`.
+pub(super) fn money(amount: NanoUsd) -> String {
+    let exact = amount.to_string();
+    let (whole, decimals) = exact.split_once('.').unwrap_or((&exact, ""));
+    let needed = decimals.trim_end_matches('0').len().max(2).min(decimals.len());
+    format!("{whole}.{} USD", decimals.get(..needed).unwrap_or(decimals))
+}
+
+const MASK: &str = "***";

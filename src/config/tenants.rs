@@ -1,0 +1,168 @@
+//! The meaning of `[tenants]`: users, keys, and what may occur once only in the whole gateway.
+//!
+//! A tenant starts from the gateway's routing and cache and changes what it names. A user's own section
+//! takes the place of the tenant's section for users, section by section.
+
+use std::collections::{BTreeMap, HashMap};
+
+use toml::Spanned;
+
+use super::check::{Check, budget, count, limits, quota, routing};
+use super::schema::{self, Reference};
+use super::value::Section;
+use super::{Cache, Ceilings, Guards, Key, Routing, Tenant};
+use crate::secret::KeyHash;
+
+type File = BTreeMap<Spanned<String>, Section<schema::Tenant>>;
+
+/// Key ids and hashes seen so far, with the tenant that has them.
+#[derive(Default)]
+struct Taken {
+    ids: HashMap<String, String>,
+    hashes: HashMap<KeyHash, String>,
+}
+
+/// Gives all tenants their meaning.
+pub(super) fn tenants(
+    check: &mut Check<'_>,
+    file: &File,
+    base_routing: &Routing,
+    base_cache: &Cache,
+) -> BTreeMap<String, Tenant> {
+    let mut taken = Taken::default();
+    let mut tenants = BTreeMap::new();
+    for (name, Section(section)) in file {
+        if name.get_ref().starts_with('_') {
+            check.report(
+                name.span(),
+                "a tenant's name must not begin with an underscore\nthose names are Tercet's own",
+            );
+        }
+        let name = check.name(name);
+        let user_ceilings = Ceilings {
+            limits: limits(&section.user_limits.0),
+            budget: budget(&section.user_budget.0),
+            quota: quota(&section.user_quota.0),
+        };
+        let users = section
+            .users
+            .iter()
+            .map(|(user, Section(own))| (check.name(user), ceilings_of_user(own, &user_ceilings)))
+            .collect();
+        let tenant = Tenant {
+            ceilings: Ceilings {
+                limits: limits(&section.limits.0),
+                budget: budget(&section.budget.0),
+                quota: quota(&section.quota.0),
+            },
+            users,
+            keys: section.keys.iter().filter_map(|given| key(check, given, &name, &mut taken)).collect(),
+            routing: routing(check, &section.routing.0, base_routing),
+            cache: Cache {
+                enabled: section.cache.0.enabled.unwrap_or(base_cache.enabled),
+                ttl: check.positive(&section.cache.0.ttl, base_cache.ttl),
+                ..base_cache.clone()
+            },
+            allow_paths: section.allow_paths.iter().map(|path| allowed_path(check, path)).collect(),
+            guards: guards(&section.guards.0),
+            user_ceilings,
+        };
+        tenants.insert(name, tenant);
+    }
+    tenants
+}
+
+fn ceilings_of_user(own: &schema::User, all: &Ceilings) -> Ceilings {
+    Ceilings {
+        limits: own.limits.as_ref().map_or(all.limits, |section| limits(&section.0)),
+        budget: own.budget.as_ref().map_or_else(|| all.budget.clone(), |section| budget(&section.0)),
+        quota: own.quota.as_ref().map_or(all.quota, |section| quota(&section.0)),
+    }
+}
+
+fn key(
+    check: &mut Check<'_>,
+    given: &Spanned<Section<schema::Key>>,
+    tenant: &str,
+    taken: &mut Taken,
+) -> Option<Key> {
+    let file = &given.get_ref().0;
+    let id = match &file.id {
+        Some(id) => {
+            let name = check.name(id);
+            if let Some(owner) = taken.ids.insert(name.clone(), tenant.to_owned()) {
+                check
+                    .report(id.span(), &format!("the key id `{name}` is taken already, by tenant `{owner}`"));
+            }
+            Some(name)
+        }
+        None => {
+            check.absent(Some(given.span()), "a key needs an `id`");
+            None
+        }
+    };
+    let hash = match (&file.secret, &file.hash) {
+        (Some(_), Some(hash)) => {
+            check.report(hash.span(), "a key has either `secret` or `hash`, not both");
+            None
+        }
+        (None, None) => {
+            check.absent(
+                Some(given.span()),
+                "a key needs a `secret` or a `hash`\n`tercet keys create` makes a key and its hash",
+            );
+            None
+        }
+        (None, Some(hash)) => Some((hash.get_ref().0, hash.span())),
+        (Some(secret), None) => hash_of(check, secret).map(|hash| (hash, secret.span())),
+    };
+    if let Some((hash, span)) = &hash
+        && let Some(owner) = taken.hashes.insert(*hash, tenant.to_owned())
+    {
+        check.report(span.clone(), &format!("the same key is given twice, first to tenant `{owner}`"));
+    }
+    let user = file.user.as_ref().map(|user| check.name(user));
+    let (id, (hash, _)) = (id?, hash?);
+    Some(Key {
+        user: user.unwrap_or_else(|| id.clone()),
+        id,
+        hash,
+        expires: file.expires.map(|moment| moment.0),
+        allow_user_header: file.allow_user_header.unwrap_or(false),
+        ceilings: Ceilings {
+            limits: limits(&file.limits.0),
+            budget: budget(&file.budget.0),
+            quota: quota(&file.quota.0),
+        },
+    })
+}
+
+fn hash_of(check: &mut Check<'_>, secret: &Spanned<Reference>) -> Option<KeyHash> {
+    check.secret(secret).map(|secret| KeyHash::of(secret.expose().as_bytes()))
+}
+
+fn allowed_path(check: &mut Check<'_>, given: &Spanned<String>) -> String {
+    let path = given.get_ref();
+    let fixed = path.strip_suffix('*').unwrap_or(path);
+    let plain = fixed.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?#%\\".contains(&byte));
+    if !fixed.starts_with("/v1/")
+        || !plain
+        || fixed.contains("//")
+        || fixed.split('/').any(|part| part == "..")
+    {
+        check.report(
+            given.span(),
+            "not a path that can be allowed\nsuch as \"/v1/sessions/*\": below /v1/, a `*` at the end only",
+        );
+    }
+    path.clone()
+}
+
+fn guards(file: &schema::Guards) -> Guards {
+    Guards {
+        max_body_bytes: file.max_body.as_ref().map(|size| size.0.0),
+        max_messages: count(file.max_messages),
+        max_output_tokens: count(file.max_output_tokens),
+        deny_tools: file.deny_tools.clone(),
+    }
+}
