@@ -136,7 +136,7 @@ impl Journal {
     pub fn health(&self) -> Health {
         let (one, other) = (&self.exchanges.state, &self.admin.state);
         Health {
-            is_healthy: one.is_healthy() && other.is_healthy(),
+            is_healthy: self.exchanges.is_healthy() && self.admin.is_healthy(),
             retained: one.retained() + other.retained(),
             dropped: one.dropped() + other.dropped(),
         }
@@ -192,6 +192,11 @@ impl Journal {
 }
 
 impl Lane {
+    /// A stream whose thread has ended takes nothing, so it is not healthy either.
+    fn is_healthy(&self) -> bool {
+        self.state.is_healthy() && !self.orders.is_closed()
+    }
+
     async fn close(&self) -> Result<(), StoreFailure> {
         let (done, closed) = oneshot::channel();
         let order = Order::Close { done };

@@ -201,8 +201,8 @@ impl Faults {
 
     fn next(&self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut faults = self.0.as_ref()?.lock().unwrap();
-        faults.front().copied().filter(wanted)?;
-        faults.pop_front()
+        let index = faults.iter().position(wanted)?;
+        faults.remove(index)
     }
 
     fn before_write<'a>(&self, lines: &'a [u8]) -> io::Result<&'a [u8]> {

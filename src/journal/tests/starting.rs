@@ -20,6 +20,7 @@ fn a_restart_goes_on_with_the_chain_and_sees_every_entry() {
         close(&journal);
         let closed = block_on(journal.append(&exchange(&RequestId::generate(), 9)));
         assert_eq!(closed, Err(StoreFailure::Closed));
+        assert!(!journal.healthy());
     }
     assert_eq!(costs(folder.path()), [0, 1, 2]);
     assert_eq!(verify(folder.path(), None).unwrap()[0].records, 4);
@@ -71,9 +72,12 @@ fn reservations_without_an_exchange_are_handed_back_until_they_are_settled() {
     assert_eq!(costs(folder.path()), [4, 70]);
 }
 
+/// What is done to the first segment, and what the refusal says.
+type Damage = (fn(&Path), &'static str);
+
 #[test]
 fn damage_refuses_the_start_and_says_where() {
-    let damages: [(fn(&Path), &str); 5] = [
+    let damages: [Damage; 5] = [
         (|file| edit(file, |bytes| bytes[900] ^= 1), "00000000000000000001.jsonl:2: edit at record 2"),
         (|file| edit(file, Vec::clear), "truncation at record 1"),
         (|file| edit(file, |bytes| bytes.truncate(40)), "truncation at record 1"),
