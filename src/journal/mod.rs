@@ -1,1 +1,209 @@
 //! The append-only, hash-chained record of what happened; everything else is a view of it.
+//!
+//! Two streams of JSON lines in segments, `PATH/exchanges/*.jsonl` and `PATH/admin/*.jsonl`: `record` says what
+//! is written, `chain` how lines hold together, `writer` and `tail` how they reach the disk, `recover` how a
+//! start reads them back, `verify` how an auditor does, `rollup` and `recent` are the views in memory. It
+//! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
+//! failing disk per stream, 4 MiB a record, 64 MiB a segment.
+
+mod chain;
+mod entry;
+mod recent;
+mod record;
+mod recover;
+mod report;
+mod rollup;
+mod segment;
+mod tail;
+mod verify;
+mod walk;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use chain::{Head, RecordHash, Stream};
+pub use entry::{Entry, MAX_RECORD_BYTES};
+pub use recent::{Found, Recent, find};
+pub use record::{
+    AdminRecord, Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome,
+    ReservationRecord, ToolCall, UsageSource,
+};
+pub use recover::{OpenFailure, Recovered, Torn};
+pub use report::{By, Query, Row, Sums, UsageReport};
+pub use rollup::{DaySums, Rollup};
+pub use verify::{Selection, Verified, export, head, verify};
+pub use walk::{Finding, FindingKind, WalkFailure};
+pub use writer::StoreFailure;
+
+use crate::clock::Clock;
+use crate::config;
+use writer::{Order, State};
+
+/// The journal of this process; the folder is its own until it is closed.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    exchanges: Lane,
+    admin: Lane,
+}
+
+#[derive(Debug)]
+struct Lane {
+    orders: mpsc::Sender<Order>,
+    state: Arc<State>,
+}
+
+/// How a journal fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether writes and syncs succeed.
+    pub is_healthy: bool,
+    /// Records kept for a disk that refuses.
+    pub retained: u64,
+    /// Records given up since the start, because no more could be kept.
+    pub dropped: u64,
+}
+
+impl Journal {
+    /// Opens the journal, reading all of it: `each` gets every entry of both streams with its number.
+    ///
+    /// Blocks for as long as that takes. Fails if another process holds the folder, if the chain is damaged
+    /// other than by a last line that was never finished, or if files cannot be read or written.
+    pub fn open(
+        settings: &config::Journal,
+        clock: &Clock,
+        each: impl FnMut(u64, Entry),
+    ) -> Result<(Self, Recovered), OpenFailure> {
+        Self::open_with(settings, clock, SEGMENT_BYTES, each, |tail| tail)
+    }
+
+    fn open_with(
+        settings: &config::Journal,
+        clock: &Clock,
+        segment_bytes: u64,
+        mut each: impl FnMut(u64, Entry),
+        prepare: impl Fn(tail::Tail) -> tail::Tail,
+    ) -> Result<(Self, Recovered), OpenFailure> {
+        let path = settings.path.clone();
+        let lock = Arc::new(recover::hold(&path)?);
+        let mut found = Recovered::default();
+        let now = clock.now();
+        let mut lane = |stream| {
+            let tail = recover::recover(&path, stream, now, segment_bytes, &mut found, &mut each)?;
+            let started = writer::start(stream.name(), prepare(tail), settings.fsync, Arc::clone(&lock));
+            let (orders, state) =
+                started.map_err(|source| OpenFailure::Unusable { file: path.clone(), source })?;
+            Ok::<_, OpenFailure>(Lane { orders, state })
+        };
+        let (admin, exchanges) = (lane(Stream::Admin)?, lane(Stream::Exchanges)?);
+        Ok((Self { path, exchanges, admin }, found))
+    }
+
+    /// Appends an entry; the future ends with its number once it is written, not necessarily synced.
+    ///
+    /// The entry is queued before the future is first polled, unless the queue is full; then the future waits
+    /// for room and has to be driven. A failure to write leaves the record retained and retried.
+    pub fn append(&self, entry: &Entry) -> impl Future<Output = Result<u64, StoreFailure>> + Send + use<> {
+        let (done, outcome) = oneshot::channel();
+        let sent = self.send(entry, Some(done));
+        async move {
+            sent.await?;
+            outcome.await.map_err(|_| StoreFailure::Closed)?
+        }
+    }
+
+    /// Queues an entry without waiting for the disk, which follows within a millisecond when it is healthy.
+    ///
+    /// Queued at the call like [`Self::append`]; the future waits only where the queue is full.
+    pub fn note(&self, entry: &Entry) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
+        self.send(entry, None)
+    }
+
+    /// Says whether both streams can be written and synced.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.health().is_healthy
+    }
+
+    /// Returns how the journal fares, both streams together.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (one, other) = (&self.exchanges.state, &self.admin.state);
+        Health {
+            is_healthy: self.exchanges.is_healthy() && self.admin.is_healthy(),
+            retained: one.retained() + other.retained(),
+            dropped: one.dropped() + other.dropped(),
+        }
+    }
+
+    /// Returns the last written record of a stream.
+    #[must_use]
+    pub fn head(&self, stream: Stream) -> Head {
+        let link = self.lane(stream).state.link();
+        Head { stream, seq: link.seq, hash: link.hash }
+    }
+
+    /// Returns the journal's folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes and syncs everything queued so far, ends both streams and frees the folder.
+    ///
+    /// Later appends fail as closed. Fails if records could not be written.
+    pub async fn flush_and_close(&self) -> Result<(), StoreFailure> {
+        let exchanges = self.exchanges.close().await;
+        let admin = self.admin.close().await;
+        exchanges.and(admin)
+    }
+
+    fn send(
+        &self,
+        entry: &Entry,
+        done: Option<oneshot::Sender<Result<u64, StoreFailure>>>,
+    ) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
+        let orders = self.lane(entry.stream()).orders.clone();
+        let sent = entry.to_json().map(|record| orders.try_send(Order::Write { record, done }));
+        async move {
+            match sent {
+                None => Err(StoreFailure::TooLarge),
+                Some(Ok(())) => Ok(()),
+                Some(Err(mpsc::error::TrySendError::Full(order))) => {
+                    orders.send(order).await.map_err(|_| StoreFailure::Closed)
+                }
+                Some(Err(mpsc::error::TrySendError::Closed(_))) => Err(StoreFailure::Closed),
+            }
+        }
+    }
+
+    const fn lane(&self, stream: Stream) -> &Lane {
+        match stream {
+            Stream::Exchanges => &self.exchanges,
+            Stream::Admin => &self.admin,
+        }
+    }
+}
+
+impl Lane {
+    /// A stream whose thread has ended takes nothing, so it is not healthy either.
+    fn is_healthy(&self) -> bool {
+        self.state.is_healthy() && !self.orders.is_closed()
+    }
+
+    async fn close(&self) -> Result<(), StoreFailure> {
+        let (done, closed) = oneshot::channel();
+        let order = Order::Close { done };
+        self.orders.send(order).await.map_err(|_| StoreFailure::Closed)?;
+        closed.await.map_err(|_| StoreFailure::Closed)?.map(|_| ())
+    }
+}
+
+/// A segment that has grown this large is the last's predecessor.
+const SEGMENT_BYTES: u64 = 64 << 20;

@@ -1,0 +1,329 @@
+//! Sums of the exchanges in memory, for reports and the dashboard.
+//!
+//! A view: rebuilt from the journal at start, then fed each record as it is written, so that a report holds
+//! what an answer that ended has cost. Cells are (hour, tenant, user, model, tier), at most [`MAX_CELLS`]:
+//! hours older than two days fold to days, and when room is short the oldest days fold to months; past that,
+//! new users and models are summed as `_other`. A folded cell counts whole wherever it overlaps the times
+//! asked for. No money is ever left out.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::record::ExchangeRecord;
+use super::report::{By, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
+use crate::tier::Tier;
+
+/// The sums, shared.
+#[derive(Debug)]
+pub struct Rollup {
+    cells: Mutex<Cells>,
+    max_cells: usize,
+}
+
+/// A day at a glance.
+#[derive(Clone, Debug, Default)]
+pub struct DaySums {
+    /// All of it.
+    pub totals: Sums,
+    /// By tier, cheapest first, only those used.
+    pub tiers: Vec<(Tier, Sums)>,
+    /// By tenant, the dearest first.
+    pub tenants: Vec<(String, Sums)>,
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    hours: BTreeMap<Cell, Sums>,
+    days: BTreeMap<Cell, Sums>,
+    months: BTreeMap<Cell, Sums>,
+    newest_hour: i64,
+}
+
+/// What is summed together; `start` is a second of Unix time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    start: i64,
+    tenant: Box<str>,
+    user: Box<str>,
+    model: Box<str>,
+    tier: Tier,
+}
+
+impl Rollup {
+    /// Returns empty sums.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_room(MAX_CELLS)
+    }
+
+    fn with_room(max_cells: usize) -> Self {
+        Self { cells: Mutex::default(), max_cells }
+    }
+
+    /// Adds one exchange.
+    pub fn add(&self, record: &ExchangeRecord) {
+        let cell = Cell {
+            start: floor(record.timestamp.as_second(), HOUR_S),
+            tenant: record.tenant.as_str().into(),
+            user: record.user_id.as_deref().unwrap_or_default().into(),
+            model: record.sent_model.as_deref().unwrap_or(&record.requested_model).into(),
+            tier: record.tier,
+        };
+        let sums = Sums {
+            requests: 1,
+            usage: record.usage(),
+            cost: record.cost_nanousd,
+            baseline_requested: record.baseline_nanousd.requested,
+            baseline_all_opus: record.baseline_nanousd.all_opus,
+        };
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.add(cell, &sums, self.max_cells);
+    }
+
+    /// Returns the report that `query` asks for.
+    #[must_use]
+    pub fn query(&self, query: &Query) -> UsageReport {
+        let mut totals = Sums::default();
+        let mut rows: BTreeMap<Vec<String>, Sums> = BTreeMap::new();
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cell, end, sums) in cells.iter() {
+            if !query.holds(cell, end) {
+                continue;
+            }
+            totals.add(sums);
+            if !query.by.is_empty() {
+                let key = query.by.iter().map(|by| cell.part(*by)).collect();
+                rows.entry(key).or_default().add(sums);
+            }
+        }
+        drop(cells);
+        let names = || query.by.iter().map(|by| by.name());
+        let rows = rows.into_iter();
+        UsageReport {
+            totals,
+            rows: rows.map(|(key, sums)| Row { key: names().zip(key).collect(), sums }).collect(),
+        }
+    }
+
+    /// Returns the sums of the UTC day that `now` lies in.
+    #[must_use]
+    pub fn day(&self, now: Timestamp) -> DaySums {
+        let start = floor(now.as_second(), DAY_S);
+        let mut day = DaySums::default();
+        let mut tiers: BTreeMap<Tier, Sums> = BTreeMap::new();
+        let mut tenants: BTreeMap<Box<str>, Sums> = BTreeMap::new();
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cell, sums) in cells.hours.range(Cell::first(start)..Cell::first(start + DAY_S)) {
+            day.totals.add(sums);
+            tiers.entry(cell.tier).or_default().add(sums);
+            match tenants.get_mut(&cell.tenant) {
+                Some(known) => known.add(sums),
+                None => drop(tenants.insert(cell.tenant.clone(), *sums)),
+            }
+        }
+        drop(cells);
+        day.tiers = tiers.into_iter().collect();
+        day.tenants = tenants.into_iter().map(|(tenant, sums)| (tenant.into(), sums)).collect();
+        day.tenants.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.cost));
+        day
+    }
+}
+
+impl Default for Rollup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cells {
+    fn add(&mut self, cell: Cell, sums: &Sums, max_cells: usize) {
+        if cell.start > self.newest_hour {
+            self.newest_hour = cell.start;
+            self.fold_hours();
+        }
+        if let Some(known) = self.hours.get_mut(&cell) {
+            known.add(sums);
+            return;
+        }
+        if self.len() >= max_cells {
+            self.fold_days(max_cells);
+        }
+        let is_full = self.len() >= max_cells;
+        let cell = if is_full { Cell { user: OTHER.into(), model: OTHER.into(), ..cell } } else { cell };
+        self.hours.entry(cell).or_default().add(sums);
+    }
+
+    fn len(&self) -> usize {
+        self.hours.len() + self.days.len() + self.months.len()
+    }
+
+    /// Every cell with the second at which its period ends.
+    fn iter(&self) -> impl Iterator<Item = (&Cell, i64, &Sums)> {
+        let hours = self.hours.iter().map(|(cell, sums)| (cell, cell.start + HOUR_S, sums));
+        let days = self.days.iter().map(|(cell, sums)| (cell, cell.start + DAY_S, sums));
+        let months = self.months.iter().map(|(cell, sums)| (cell, month_of(cell.start).1, sums));
+        months.chain(days).chain(hours)
+    }
+
+    /// Folds hours of days that ended more than two days before the newest hour.
+    fn fold_hours(&mut self) {
+        let horizon = floor(self.newest_hour - 2 * DAY_S, DAY_S);
+        if self.hours.first_key_value().is_none_or(|(cell, _)| cell.start >= horizon) {
+            return;
+        }
+        let recent = self.hours.split_off(&Cell::first(horizon));
+        for (cell, sums) in std::mem::replace(&mut self.hours, recent) {
+            let start = floor(cell.start, DAY_S);
+            self.days.entry(Cell { start, ..cell }).or_default().add(&sums);
+        }
+    }
+
+    /// Folds the oldest days to months until a tenth of the room is free or no days are left.
+    fn fold_days(&mut self, max_cells: usize) {
+        while self.len() > max_cells - max_cells / 10 {
+            let Some((oldest, _)) = self.days.first_key_value() else { return };
+            let (start, end) = month_of(oldest.start);
+            let later = self.days.split_off(&Cell::first(end));
+            for (cell, sums) in std::mem::replace(&mut self.days, later) {
+                self.months.entry(Cell { start, ..cell }).or_default().add(&sums);
+            }
+        }
+    }
+}
+
+impl Cell {
+    /// The least cell of a period.
+    fn first(start: i64) -> Self {
+        Self { start, tenant: "".into(), user: "".into(), model: "".into(), tier: Tier::Haiku }
+    }
+
+    fn part(&self, by: By) -> String {
+        match by {
+            By::Hour | By::Day | By::Week | By::Month => period(by, self.start),
+            By::Tenant => self.tenant.to_string(),
+            By::User => self.user.to_string(),
+            By::Model => self.model.to_string(),
+            By::Tier => self.tier.to_string(),
+        }
+    }
+}
+
+impl Query {
+    fn holds(&self, cell: &Cell, end: i64) -> bool {
+        let is = |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|name| name == text);
+        is(&self.tenant, &cell.tenant)
+            && is(&self.user, &cell.user)
+            && is(&self.model, &cell.model)
+            && self.from.is_none_or(|from| from.as_second() < end)
+            && self.to.is_none_or(|to| Timestamp::from_second(cell.start).is_ok_and(|start| start < to))
+    }
+}
+
+const fn floor(second: i64, unit: i64) -> i64 {
+    second.div_euclid(unit) * unit
+}
+
+/// How many cells are kept, about 60 MB at most.
+const MAX_CELLS: usize = 200_000;
+const OTHER: &str = "_other";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RequestId;
+    use crate::money::NanoUsd;
+    use proptest::prelude::*;
+
+    fn spent(time: &str, tenant: &str, user: &str, nanousd: i64) -> ExchangeRecord {
+        spent_at(time.parse().unwrap(), tenant, user, nanousd)
+    }
+
+    fn spent_at(time: Timestamp, tenant: &str, user: &str, nanousd: i64) -> ExchangeRecord {
+        let mut record = ExchangeRecord::begin(RequestId::generate(), time, tenant.into(), "asked".into());
+        record.user_id = Some(user.into());
+        record.sent_model = Some("claude-haiku-5-5".into());
+        record.tier = Tier::Haiku;
+        record.input_tokens = 3;
+        record.cost_nanousd = NanoUsd(nanousd);
+        record.baseline_nanousd.requested = NanoUsd(5 * nanousd);
+        record
+    }
+
+    #[test]
+    fn a_report_has_the_shape_of_the_admin_api() {
+        let rollup = Rollup::new();
+        rollup.add(&spent("2026-11-20T13:59:59Z", "acme", "ann", 1_234_567_890));
+        rollup.add(&spent("2026-11-20T14:00:00Z", "acme", "bob", 10));
+        let by = vec![By::Day, By::User];
+        let report = rollup.query(&Query { tenant: Some("acme".into()), by, ..Query::default() });
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(value["totals"]["requests"], 2);
+        assert_eq!(value["totals"]["cost_usd"], "1.234567900");
+        let row = serde_json::json!({
+            "key": {"day": "2026-11-20", "user": "ann"}, "requests": 1, "input_tokens": 3, "output_tokens": 0,
+            "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0,
+            "cost_nanousd": 1_234_567_890, "cost_usd": "1.234567890",
+            "baseline_requested_nanousd": 6_172_839_450_i64, "baseline_all_opus_nanousd": 0
+        });
+        assert_eq!(value["rows"][0], row);
+        assert_eq!(value["rows"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn times_select_whole_hours_and_the_end_is_open() {
+        let rollup = Rollup::new();
+        for hour in 10..14 {
+            rollup.add(&spent(&format!("2026-11-20T{hour}:30:00Z"), "acme", "ann", 1));
+        }
+        for (from, to, requests) in
+            [("11:45", "13:00", 2), ("11:00", "13:01", 3), ("14:00", "15:00", 0), ("00:00", "23:00", 4)]
+        {
+            let time = |text| format!("2026-11-20T{text}:00Z").parse().ok();
+            let report = rollup.query(&Query { from: time(from), to: time(to), ..Query::default() });
+            assert_eq!(report.totals.requests, requests, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn periods_are_named_in_utc() {
+        let second = "2027-01-03T23:59:59Z".parse::<Timestamp>().unwrap().as_second();
+        let names = [By::Hour, By::Day, By::Week, By::Month].map(|by| period(by, floor(second, HOUR_S)));
+        assert_eq!(names, ["2027-01-03T23:00:00Z", "2027-01-03", "2026-W53", "2027-01"]);
+        let (start, end) = month_of(second);
+        assert_eq!([period(By::Day, start), period(By::Day, end)], ["2027-01-01", "2027-02-01"]);
+    }
+
+    #[test]
+    fn a_day_shows_its_mix_and_what_routing_saved() {
+        let rollup = Rollup::new();
+        rollup.add(&spent("2026-11-19T23:59:59Z", "acme", "ann", 7));
+        rollup.add(&spent("2026-11-20T00:00:00Z", "acme", "ann", 1));
+        rollup.add(&spent("2026-11-20T01:00:00Z", "initech", "bob", 2));
+        let day = rollup.day("2026-11-20T12:00:00Z".parse().unwrap());
+        assert_eq!((day.totals.cost, day.totals.saved_on_requested()), (NanoUsd(3), NanoUsd(12)));
+        assert_eq!(day.tiers.len(), 1);
+        assert_eq!(day.tenants.first().map(|(tenant, _)| tenant.as_str()), Some("initech"));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_loses_no_money_and_keeps_the_bound(
+            spends in prop::collection::vec((0i64..4000, 0usize..9, 0i64..1000), 1..400),
+        ) {
+            let rollup = Rollup::with_room(50);
+            let begin = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second();
+            for (hour, user, cost) in &spends {
+                let time = Timestamp::from_second(begin + hour * HOUR_S).unwrap();
+                rollup.add(&spent_at(time, "acme", &user.to_string(), *cost));
+            }
+            let report = rollup.query(&Query { by: vec![By::Month, By::User], ..Query::default() });
+            let total: i64 = spends.iter().map(|(_, _, cost)| cost).sum();
+            prop_assert_eq!(report.totals.cost, NanoUsd(total));
+            prop_assert_eq!(report.rows.iter().map(|row| row.sums.cost).sum::<NanoUsd>(), NanoUsd(total));
+            let hours = rollup.cells.lock().unwrap().hours.len();
+            prop_assert!(rollup.cells.lock().unwrap().len() <= 50 + hours);
+        }
+    }
+}

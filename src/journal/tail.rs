@@ -1,0 +1,222 @@
+//! The end of a stream on disk, where groups of records are chained and written.
+//!
+//! A group is one `write(2)`. After a failure the file is cut back to its last whole group and the chain
+//! stands where it stood, so the same records can be tried again. A segment gets its name only once its first
+//! group is in it and synced: an empty segment, or one whose first line is torn, never comes from a crash.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::chain::Link;
+use super::segment;
+
+/// The last segment of a stream, open for writing.
+#[derive(Debug)]
+pub(super) struct Tail {
+    folder: PathBuf,
+    segment_bytes: u64,
+    file: Option<Arc<File>>,
+    whole_bytes: u64,
+    link: Link,
+    is_dirty: bool,
+    lines: Vec<u8>,
+    #[cfg(test)]
+    pub(super) faults: Faults,
+}
+
+impl Tail {
+    /// Returns the tail of a stream that has no segment yet.
+    pub(super) const fn new(folder: PathBuf, segment_bytes: u64, link: Link) -> Self {
+        Self {
+            folder,
+            segment_bytes,
+            file: None,
+            whole_bytes: 0,
+            link,
+            is_dirty: false,
+            lines: Vec::new(),
+            #[cfg(test)]
+            faults: Faults::NONE,
+        }
+    }
+
+    /// Takes up writing at the end of `path`, cutting off what lies beyond `whole_bytes`.
+    pub(super) fn resume(&mut self, path: &Path, whole_bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        if file.metadata()?.len() != whole_bytes {
+            file.set_len(whole_bytes)?;
+            file.sync_all()?;
+        }
+        self.whole_bytes = whole_bytes;
+        self.file = Some(Arc::new(file));
+        Ok(())
+    }
+
+    pub(super) const fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Returns the file that is written to, for syncing.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.clone()
+    }
+
+    /// Chains `records` and writes them all, or changes nothing; their numbers end with that of [`Self::link`].
+    ///
+    /// Failing, it may leave whole lines of the group behind if even cutting the file back fails; that is
+    /// tried again before anything else is written.
+    pub(super) fn write<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        self.repair()?;
+        let mut link = self.link;
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        for record in records {
+            link.chain(record, &mut lines);
+        }
+        let written = match self.file.clone().filter(|_| self.whole_bytes < self.segment_bytes) {
+            Some(file) => self.extend(&file, &lines),
+            None => self.rotate(&lines),
+        };
+        if written.is_ok() {
+            self.link = link;
+        }
+        lines.shrink_to(KEPT_BYTES);
+        self.lines = lines;
+        written
+    }
+
+    fn extend(&mut self, file: &File, lines: &[u8]) -> io::Result<()> {
+        self.is_dirty = true;
+        if let Err(error) = self.write_all(file, lines) {
+            // The write's own error is the one to tell; a failed repair is tried again.
+            let _ = self.repair();
+            return Err(error);
+        }
+        self.is_dirty = false;
+        self.whole_bytes += lines.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self, lines: &[u8]) -> io::Result<()> {
+        if let Some(old) = &self.file {
+            old.sync_all()?;
+        }
+        let path = segment::path(&self.folder, self.link.seq + 1);
+        let unnamed = path.with_extension(UNNAMED);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unnamed)?;
+        self.write_all(&file, lines)?;
+        file.sync_all()?;
+        let file = OpenOptions::new().append(true).open(&unnamed)?;
+        std::fs::rename(&unnamed, &path)?;
+        // From here on the segment exists, whatever becomes of the folder's sync.
+        self.whole_bytes = lines.len() as u64;
+        self.file = Some(Arc::new(file));
+        if let Err(error) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
+            tracing::warn!(%error, folder = %self.folder.display(), "the journal's folder could not be synced");
+        }
+        Ok(())
+    }
+
+    fn repair(&mut self) -> io::Result<()> {
+        if let (true, Some(file)) = (self.is_dirty, &self.file) {
+            #[cfg(test)]
+            self.faults.before_cut()?;
+            file.set_len(self.whole_bytes)?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hold faults in it"))]
+    fn write_all(&self, mut file: &File, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            #[cfg(test)]
+            let lines_now = self.faults.before_write(lines)?;
+            #[cfg(not(test))]
+            let lines_now = lines;
+            let count = match file.write(lines_now) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                count => count?,
+            };
+            lines = lines.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// Removes segments that a crash left without a name; nothing in them was acknowledged.
+pub(super) fn remove_unnamed(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == UNNAMED) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+const UNNAMED: &str = "begun";
+const KEPT_BYTES: usize = 1 << 20;
+
+/// What the disk is made to do, in order; afterwards it works.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(super) struct Faults(Option<Arc<std::sync::Mutex<std::collections::VecDeque<Fault>>>>);
+
+/// One thing that goes wrong.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// The next write takes only so many bytes, at least one.
+    Short(usize),
+    /// The next write fails.
+    Fails(io::ErrorKind),
+    /// The next cut fails.
+    CutFails,
+}
+
+#[cfg(test)]
+impl Faults {
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) fn of(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self(Some(Arc::new(std::sync::Mutex::new(faults.into_iter().collect()))))
+    }
+
+    pub(super) fn push(&self, fault: Fault) {
+        if let Some(faults) = &self.0 {
+            faults.lock().unwrap().push_back(fault);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        if let Some(faults) = &self.0 {
+            faults.lock().unwrap().clear();
+        }
+    }
+
+    fn next(&self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let mut faults = self.0.as_ref()?.lock().unwrap();
+        let index = faults.iter().position(wanted)?;
+        faults.remove(index)
+    }
+
+    fn before_write<'a>(&self, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+        match self.next(|fault| !matches!(fault, Fault::CutFails)) {
+            Some(Fault::Short(bytes)) => Ok(&lines[..bytes.clamp(1, lines.len())]),
+            Some(Fault::Fails(kind)) => Err(kind.into()),
+            _ => Ok(lines),
+        }
+    }
+
+    fn before_cut(&self) -> io::Result<()> {
+        match self.next(|fault| matches!(fault, Fault::CutFails)) {
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+}

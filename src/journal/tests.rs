@@ -1,0 +1,126 @@
+//! The promises of the journal, kept on real files.
+
+mod audit;
+mod starting;
+mod writing;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::id::RequestId;
+use crate::money::NanoUsd;
+use crate::tier::Tier;
+
+fn settings(path: &Path) -> config::Journal {
+    config::Journal {
+        path: path.to_path_buf(),
+        fsync: Duration::from_millis(1),
+        retention: Duration::from_secs(90 * 86_400),
+    }
+}
+
+fn clock() -> Clock {
+    Clock::manual("2026-11-20T12:00:00.123456Z".parse().unwrap())
+}
+
+fn open(path: &Path) -> Result<(Journal, Recovered), OpenFailure> {
+    Journal::open(&settings(path), &clock(), |_, _| {})
+}
+
+fn exchange(request_id: &RequestId, nanousd: i64) -> Entry {
+    let mut record =
+        ExchangeRecord::begin(request_id.clone(), clock().now(), "acme".into(), "claude-opus-5-5".into());
+    record.cost_nanousd = NanoUsd(nanousd);
+    record.outcome = Outcome::Ok;
+    record.into()
+}
+
+fn reservation(request_id: &RequestId, nanousd: i64) -> Entry {
+    Entry::Reservation(ReservationRecord {
+        timestamp: clock().now(),
+        request_id: request_id.clone(),
+        tenant: "acme".into(),
+        user_id: Some("ann".into()),
+        key_id: None,
+        sent_model: "claude-haiku-5-5".into(),
+        tier: Tier::Haiku,
+        estimate_nanousd: NanoUsd(nanousd),
+        estimate_tokens: 50,
+    })
+}
+
+/// The costs of all exchanges in the journal, in order.
+fn costs(path: &Path) -> Vec<i64> {
+    let mut costs = Vec::new();
+    let (journal, _) = Journal::open(&settings(path), &clock(), |_, entry| {
+        if let Entry::Exchange(record) = entry {
+            costs.push(record.cost_nanousd.0);
+        }
+    })
+    .unwrap();
+    close(&journal);
+    costs
+}
+
+fn close(journal: &Journal) {
+    block_on(journal.flush_and_close()).unwrap();
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_record_has_the_fixed_names_and_survives_reading() {
+    let names = "kind timestamp request_id upstream_request_id tenant user_id key_id session_id message_id \
+        thread_id requested_model sent_model answered_model tier decision input_tokens cache_read_tokens \
+        cache_write_5m_tokens cache_write_1h_tokens output_tokens tokens_used usage_source cost_nanousd \
+        baseline_nanousd price_version status error_type stop_reason outcome cache tool_calls stream latency_ms \
+        ttft_ms overhead_us attempts";
+    let request_id = RequestId::generate();
+    let Entry::Exchange(mut record) = exchange(&request_id, 7) else { unreachable!() };
+    record.decision = Some(serde_json::value::RawValue::from_string("{\n\"a\" : 1\r\n}".into()).unwrap());
+    record.tool_calls.push(ToolCall { name: "bash".into(), is_error: Some(true) });
+    let bytes = Entry::Exchange(record).to_json().unwrap();
+    assert!(!bytes.contains(&b'\n') && !bytes.contains(&b'\r'));
+    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    for name in names.split_whitespace() {
+        assert!(value.get(name).is_some(), "{name}");
+    }
+    assert_eq!(value["kind"], "exchange");
+    assert_eq!(value["timestamp"], "2026-11-20T12:00:00.123456Z");
+    assert_eq!(value["baseline_nanousd"], serde_json::json!({"requested": 0, "all_opus": 0}));
+    let mut later = value.clone();
+    later["invented_later"] = true.into();
+    let line = later.to_string();
+    let read = Entry::from_line(b"exchange", line.as_bytes()).unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&read.to_json().unwrap()).unwrap(), value);
+    assert!(Entry::from_line(b"of_a_later_version", line.as_bytes()).unwrap().is_none());
+}
+
+#[test]
+fn an_exchange_is_found_by_either_id_in_the_ring_and_in_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    let ring = Recent::default();
+    let request_id = RequestId::generate();
+    for cost in 0..300 {
+        let id = if cost == 0 { request_id.clone() } else { RequestId::generate() };
+        let Entry::Exchange(mut record) = exchange(&id, cost) else { unreachable!() };
+        record.upstream_request_id = Some(format!("req_{cost}"));
+        ring.add(Arc::new((*record).clone()));
+        block_on(journal.append(&Entry::Exchange(record))).unwrap();
+    }
+    assert_eq!(ring.last(1000).len(), recent::RING_RECORDS);
+    assert_eq!(ring.last(1).first().unwrap().cost_nanousd, NanoUsd(299));
+    assert_eq!(ring.get("req_299").unwrap().cost_nanousd, NanoUsd(299));
+    assert!(ring.get(request_id.as_str()).is_none());
+    for name in [request_id.as_str(), "req_0"] {
+        let found = find(journal.path(), name).unwrap().unwrap();
+        assert_eq!((found.seq, found.record.cost_nanousd), (2, NanoUsd(0)));
+        assert!(found.line.starts_with("{\"seq\":2,\"prev\":\""));
+    }
+    assert!(find(journal.path(), "req_").unwrap().is_none());
+    close(&journal);
+}

@@ -1,0 +1,159 @@
+//! What is acknowledged is written, in order, whatever the disk does.
+
+use std::io::ErrorKind;
+
+use proptest::prelude::*;
+
+use super::tail::{Fault, Faults};
+use super::*;
+
+fn open_faulty(path: &Path, faults: &Faults) -> Journal {
+    let prepare = |mut tail: tail::Tail| {
+        tail.faults = faults.clone();
+        tail
+    };
+    Journal::open_with(&settings(path), &clock(), 3000, |_, _| {}, prepare).unwrap().0
+}
+
+fn admin(action: &str) -> Entry {
+    Entry::Admin(AdminRecord {
+        timestamp: clock().now(),
+        action: action.into(),
+        who: "ann".into(),
+        before: None,
+        after: Some(serde_json::value::RawValue::from_string("{\"version\":2}".into()).unwrap()),
+    })
+}
+
+#[test]
+fn concurrent_appends_make_one_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) =
+        Journal::open_with(&settings(folder.path()), &clock(), 200_000, |_, _| {}, |tail| tail).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    let appends: Vec<_> = (0..6000)
+        .map(|cost| runtime.spawn(journal.append(&exchange(&RequestId::generate(), cost))))
+        .collect();
+    let mut seqs: Vec<u64> =
+        appends.into_iter().map(|append| runtime.block_on(append).unwrap().unwrap()).collect();
+    seqs.sort_unstable();
+    assert!(seqs.iter().copied().eq(2..6002));
+    close(&journal);
+    let verified = verify(folder.path(), None).unwrap();
+    assert_eq!((verified[0].records, verified[0].head), (6001, journal.head(Stream::Exchanges)));
+    assert!(verified[0].segments > 10);
+}
+
+#[test]
+fn administrative_changes_have_a_chain_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    assert_eq!(block_on(journal.append(&admin("reload"))), Ok(2));
+    assert_eq!(block_on(journal.append(&exchange(&RequestId::generate(), 1))), Ok(2));
+    close(&journal);
+    let mut actions = Vec::new();
+    let (journal, found) = Journal::open(&settings(folder.path()), &clock(), |_, entry| {
+        if let Entry::Admin(record) = entry {
+            actions.push(record.action);
+        }
+    })
+    .unwrap();
+    close(&journal);
+    assert_eq!(actions, ["reload"]);
+    assert_eq!(found.records, 2);
+}
+
+#[test]
+fn an_append_is_queued_even_if_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    drop(journal.append(&exchange(&RequestId::generate(), 6)));
+    close(&journal);
+    assert_eq!(costs(folder.path()), [6]);
+}
+
+#[test]
+fn a_full_disk_is_told_and_what_it_refused_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::of([]);
+    let journal = open_faulty(folder.path(), &faults);
+    block_on(journal.append(&exchange(&RequestId::generate(), 1))).unwrap();
+    assert!(journal.healthy());
+    for fault in [Fault::Short(30), Fault::Fails(ErrorKind::StorageFull)] {
+        faults.push(fault);
+    }
+    // The disk stays full until this test has looked.
+    for _ in 0..200 {
+        faults.push(Fault::Fails(ErrorKind::StorageFull));
+    }
+    let refused = block_on(journal.append(&exchange(&RequestId::generate(), 2))).unwrap_err();
+    assert!(matches!(refused, StoreFailure::Unwritten(_)));
+    assert!(!journal.healthy());
+    assert_eq!(journal.health().retained, 1);
+    faults.clear();
+    block_on(journal.append(&exchange(&RequestId::generate(), 3))).unwrap();
+    assert_eq!(journal.health(), Health { is_healthy: true, retained: 0, dropped: 0 });
+    close(&journal);
+    assert_eq!(costs(folder.path()), [1, 2, 3]);
+}
+
+#[test]
+fn what_cannot_be_written_at_the_end_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::of([]);
+    let journal = open_faulty(folder.path(), &faults);
+    for _ in 0..200 {
+        faults.push(Fault::Fails(ErrorKind::StorageFull));
+    }
+    block_on(journal.append(&exchange(&RequestId::generate(), 1))).unwrap_err();
+    assert!(block_on(journal.flush_and_close()).is_err());
+}
+
+#[test]
+fn a_record_over_the_bound_is_refused_and_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    let Entry::Exchange(mut record) = exchange(&RequestId::generate(), 1) else { unreachable!() };
+    record.tags.push("x".repeat(MAX_RECORD_BYTES));
+    assert_eq!(block_on(journal.append(&Entry::Exchange(record))), Err(StoreFailure::TooLarge));
+    block_on(journal.append(&exchange(&RequestId::generate(), 2))).unwrap();
+    close(&journal);
+    assert_eq!(costs(folder.path()), [2]);
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        4 => (1usize..2500).prop_map(Fault::Short),
+        2 => Just(Fault::Fails(ErrorKind::StorageFull)),
+        1 => Just(Fault::Fails(ErrorKind::Interrupted)),
+        1 => Just(Fault::CutFails),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// The tail alone, so that each step is one write and nothing waits for a retry.
+    #[test]
+    fn faults_keep_the_order_and_lose_nothing_acknowledged(
+        faults in prop::collection::vec(any_fault(), 0..20),
+        groups in prop::collection::vec(1usize..4, 1..12),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut found = Recovered::default();
+        let now = clock().now();
+        let mut tail =
+            recover::recover(folder.path(), Stream::Exchanges, now, 3000, &mut found, &mut |_, _| {}).unwrap();
+        tail.faults = Faults::of(faults);
+        let mut cost = 0;
+        for size in groups {
+            let costs = cost..cost + size as i64;
+            let records: Vec<_> =
+                costs.map(|cost| exchange(&RequestId::generate(), cost).to_json().unwrap()).collect();
+            while tail.write(records.iter().map(Vec::as_slice)).is_err() {}
+            cost += size as i64;
+        }
+        drop(tail);
+        prop_assert_eq!(verify(folder.path(), None).unwrap()[0].records, 1 + cost as u64);
+        prop_assert_eq!(costs(folder.path()), (0..cost).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,140 @@
+//! The auditor: is the journal what was written, and is it all there.
+//!
+//! It reads and never writes, and may run beside a gateway that is writing. A chain alone shows edits, not
+//! the loss of its tail or its replacement as a whole; for those a head kept elsewhere has to be given.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{Head, Stream};
+use super::recover::LOCK_FILE;
+use super::walk::{FindingKind, Place, WalkFailure, head_of, walk};
+
+/// A stream that is as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// How many records there are.
+    pub records: u64,
+    /// The last of them.
+    pub head: Head,
+    /// How many files they are in.
+    pub segments: u64,
+}
+
+/// Which exchanges to export; every part narrows.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Of this tenant.
+    pub tenant: Option<String>,
+    /// At this time or later.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub to: Option<Timestamp>,
+}
+
+/// Verifies every stream of the journal at `path`; `head` anchors the stream it names.
+///
+/// `path` may also be the folder of one stream. Fails with the first finding, or if nothing is there to read.
+pub fn verify(path: &Path, head: Option<&Head>) -> Result<Vec<Verified>, WalkFailure> {
+    let mut verified = Vec::new();
+    for (stream, folder) in streams(path)? {
+        let anchor = head.filter(|head| head.stream == stream);
+        verified.push(verify_stream(&folder, stream, anchor)?);
+    }
+    if let Some(head) = head.filter(|head| verified.iter().all(|found| found.head.stream != head.stream)) {
+        let place = Place { file: path, line: 0 };
+        return Err(place
+            .finding(FindingKind::Truncation, head.seq, "the anchored stream is missing")
+            .into());
+    }
+    Ok(verified)
+}
+
+/// Returns the heads of the streams at `path`, verified on the way.
+pub fn head(path: &Path) -> Result<Vec<Head>, WalkFailure> {
+    Ok(verify(path, None)?.into_iter().map(|verified| verified.head).collect())
+}
+
+/// Writes the lines of the selected exchanges, as they were recorded, and returns how many there were.
+///
+/// Verifies on the way, and stops at a finding: what was written until then is sound.
+pub fn export(path: &Path, selection: &Selection, out: &mut impl Write) -> Result<u64, WalkFailure> {
+    let mut count = 0;
+    let mut broken: Option<io::Error> = None;
+    for (stream, folder) in streams(path)? {
+        if stream == Stream::Admin {
+            continue;
+        }
+        walk(&folder, stream, None, |_, line| {
+            if broken.is_none() && line.kind == b"exchange" && selection.holds(line.bytes) {
+                count += 1;
+                broken = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n")).err();
+            }
+            Ok(())
+        })?;
+    }
+    match broken {
+        Some(source) => Err(WalkFailure::Unreadable { file: PathBuf::from("the output"), source }),
+        None => Ok(count),
+    }
+}
+
+impl Selection {
+    fn holds(&self, line: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Wanted {
+            tenant: String,
+            timestamp: String,
+        }
+        let Ok(wanted) = serde_json::from_slice::<Wanted>(line) else { return false };
+        let Ok(time) = wanted.timestamp.parse::<Timestamp>() else { return false };
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == wanted.tenant)
+            && self.from.is_none_or(|from| from <= time)
+            && self.to.is_none_or(|to| time < to)
+    }
+}
+
+fn verify_stream(folder: &Path, stream: Stream, anchor: Option<&Head>) -> Result<Verified, WalkFailure> {
+    // Asked before the walk, so that a gateway which stops meanwhile cannot make its own tail look torn.
+    let is_written = is_being_written(folder);
+    let walked = walk(folder, stream, anchor, |_, _| Ok(()))?;
+    let head = head_of(stream, walked.end);
+    let line = walked.torn.map_or(0, |(line, _)| line);
+    let place = Place { file: &walked.last_file, line };
+    if let Some(anchor) = anchor.filter(|anchor| anchor.seq > head.seq) {
+        let detail = format!("the anchored record is {}, the last one here is {}", anchor.seq, head.seq);
+        return Err(place.finding(FindingKind::Truncation, head.seq + 1, detail).into());
+    }
+    if let Some((_, bytes)) = walked.torn.filter(|_| !is_written) {
+        let detail = format!("the last line stops after {bytes} bytes; the next start cuts it off");
+        return Err(place.finding(FindingKind::Torn, head.seq + 1, detail).into());
+    }
+    Ok(Verified { records: head.seq, head, segments: walked.segments })
+}
+
+/// Returns the folders of the streams: below `path`, or `path` itself.
+fn streams(path: &Path) -> Result<Vec<(Stream, PathBuf)>, WalkFailure> {
+    let below: Vec<_> = Stream::ALL
+        .into_iter()
+        .map(|stream| (stream, path.join(stream.name())))
+        .filter(|(_, folder)| folder.is_dir())
+        .collect();
+    if !below.is_empty() {
+        return Ok(below);
+    }
+    let named = Stream::ALL.into_iter().find(|stream| path.is_dir() && path.ends_with(stream.name()));
+    named.map(|stream| vec![(stream, path.to_path_buf())]).ok_or_else(|| WalkFailure::Unreadable {
+        file: path.to_path_buf(),
+        source: io::Error::new(io::ErrorKind::NotFound, "no journal here"),
+    })
+}
+
+/// Says whether a gateway holds the journal, so that the last line may be on its way.
+fn is_being_written(folder: &Path) -> bool {
+    let lock = folder.parent().map(|root| root.join(LOCK_FILE));
+    lock.and_then(|path| File::open(path).ok()).is_some_and(|file| file.try_lock_shared().is_err())
+}

@@ -1,0 +1,281 @@
+//! The thread that writes one stream: everything queued becomes one group, one chain, one `write(2)`.
+//!
+//! Whoever waits is answered after the write. A second thread syncs: at once after the first write, then at
+//! most once per interval, so a power cut loses no more than an interval and a sync. When a write fails, the
+//! waiters are told, the records are kept (at most [`RETAINED_BYTES`]) and tried again in order every
+//! [`RETRY`]; until one succeeds the stream is not healthy.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::chain::Link;
+use super::tail::Tail;
+
+/// What a writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Write a record and, if somebody waits, say which number it got.
+    Write { record: Vec<u8>, done: Option<Waiter> },
+    /// Write and sync all that came before, and end.
+    Close { done: oneshot::Sender<Result<Link, StoreFailure>> },
+}
+
+type Waiter = oneshot::Sender<Result<u64, StoreFailure>>;
+
+/// Why a record is not, or not yet, in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// The journal is closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// The record is over the bound, or cannot be put as JSON.
+    #[error("the record is too large for the journal")]
+    TooLarge,
+    /// The write failed; the record is kept and tried again, but nothing promises that it will succeed.
+    #[error("the journal cannot be written: {0}")]
+    Unwritten(String),
+}
+
+/// What is known of a stream from outside its thread.
+#[derive(Debug)]
+pub(super) struct State {
+    link: Mutex<Link>,
+    is_failing: AtomicBool,
+    is_unsynced: AtomicBool,
+    retained: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl State {
+    pub(super) fn link(&self) -> Link {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether writes succeed; a failed sync is never forgotten, as the system may have dropped its pages.
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.is_failing.load(Ordering::Acquire) && !self.is_unsynced.load(Ordering::Acquire)
+    }
+
+    pub(super) fn retained(&self) -> u64 {
+        self.retained.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The thread's own side.
+struct Writer {
+    tail: Tail,
+    state: Arc<State>,
+    kept: Vec<Kept>,
+    kept_bytes: usize,
+    current: Arc<Mutex<Option<Arc<File>>>>,
+    ticks: blocking::SyncSender<()>,
+}
+
+struct Kept {
+    record: Vec<u8>,
+    done: Option<Waiter>,
+}
+
+/// Starts the threads of a stream; they hold `lock` until the stream is closed.
+pub(super) fn start(
+    name: &'static str,
+    tail: Tail,
+    fsync: Duration,
+    lock: Arc<File>,
+) -> io::Result<(mpsc::Sender<Order>, Arc<State>)> {
+    let (orders, queue) = mpsc::channel(QUEUED_RECORDS);
+    let (ticks, ticked) = blocking::sync_channel(1);
+    let state = Arc::new(State {
+        link: Mutex::new(tail.link()),
+        is_failing: AtomicBool::new(false),
+        is_unsynced: AtomicBool::new(false),
+        retained: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
+    });
+    let current = Arc::new(Mutex::new(tail.file()));
+    let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
+    thread::Builder::new().name(format!("sync-{name}")).spawn(move || {
+        keep_synced(&synced, &ticked, fsync, &synced_state);
+    })?;
+    let writer = Writer { tail, state: Arc::clone(&state), kept: Vec::new(), kept_bytes: 0, current, ticks };
+    thread::Builder::new().name(format!("journal-{name}")).spawn(move || writer.run(queue, lock))?;
+    Ok((orders, state))
+}
+
+/// What made the gathering of a group stop.
+enum Gathered {
+    Group,
+    End(Option<oneshot::Sender<Result<Link, StoreFailure>>>),
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Order>, lock: Arc<File>) {
+        let done = loop {
+            let first = if self.kept.is_empty() {
+                match queue.blocking_recv() {
+                    Some(order) => Some(order),
+                    None => break None,
+                }
+            } else {
+                thread::sleep(RETRY);
+                None
+            };
+            let gathered = self.gather(first, &mut queue);
+            self.commit();
+            if let Gathered::End(done) = gathered {
+                break done;
+            }
+        };
+        let closed = self.close();
+        // The folder is free for the next process before anybody hears that this one is done with it.
+        drop((queue, self, lock));
+        if let Some(done) = done {
+            // Whoever asked may have given up waiting.
+            let _ = done.send(closed);
+        }
+    }
+
+    /// Takes what is queued, up to a group.
+    fn gather(&mut self, first: Option<Order>, queue: &mut mpsc::Receiver<Order>) -> Gathered {
+        let mut next = first;
+        let (mut count, mut bytes) = (0, 0);
+        loop {
+            match next.take().map_or_else(|| queue.try_recv(), Ok) {
+                Ok(Order::Write { record, done }) => {
+                    bytes += record.len();
+                    self.keep(record, done);
+                }
+                Ok(Order::Close { done }) => return Gathered::End(Some(done)),
+                Err(mpsc::error::TryRecvError::Empty) => return Gathered::Group,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Gathered::End(None),
+            }
+            count += 1;
+            if count >= QUEUED_RECORDS || bytes >= GROUP_BYTES {
+                return Gathered::Group;
+            }
+        }
+    }
+
+    fn keep(&mut self, record: Vec<u8>, done: Option<Waiter>) {
+        if self.kept_bytes + record.len() > RETAINED_BYTES {
+            let dropped = self.state.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::error!(dropped, "a record was dropped: the journal cannot be written and holds no more");
+            tell(done, &StoreFailure::Unwritten("too many records wait for the disk".to_owned()));
+            return;
+        }
+        self.kept_bytes += record.len();
+        self.kept.push(Kept { record, done });
+    }
+
+    /// Tries to write all that is kept, in groups, in order.
+    fn commit(&mut self) {
+        while !self.kept.is_empty() {
+            let count = group_len(&self.kept);
+            let group = self.kept.iter().take(count).map(|kept| kept.record.as_slice());
+            if let Err(error) = self.tail.write(group) {
+                self.fail(&error);
+                return;
+            }
+            self.publish();
+            let mut seq = self.tail.link().seq - count as u64;
+            for kept in self.kept.drain(..count) {
+                seq += 1;
+                self.kept_bytes -= kept.record.len();
+                if let Some(done) = kept.done {
+                    // Whoever waited may have left; the record is written all the same.
+                    let _ = done.send(Ok(seq));
+                }
+            }
+        }
+        self.state.retained.store(0, Ordering::Relaxed);
+        if self.state.is_failing.swap(false, Ordering::AcqRel) {
+            tracing::warn!(seq = self.tail.link().seq, "the journal is written again");
+        }
+    }
+
+    /// Makes the new end of the stream known, to readers and to the thread that syncs.
+    fn publish(&self) {
+        *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.link();
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.file();
+        // Full means that a sync is due anyway, and it begins after this write.
+        let _ = self.ticks.try_send(());
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.state.retained.store(self.kept.len() as u64, Ordering::Relaxed);
+        if !self.state.is_failing.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, records = self.kept.len(), "the journal cannot be written");
+        }
+        let failure = StoreFailure::Unwritten(error.to_string());
+        for kept in &mut self.kept {
+            tell(kept.done.take(), &failure);
+        }
+    }
+
+    fn close(&mut self) -> Result<Link, StoreFailure> {
+        if !self.kept.is_empty() {
+            self.commit();
+        }
+        if !self.kept.is_empty() {
+            let records = self.kept.len();
+            tracing::error!(records, "the journal closes without records that it could not write");
+            return Err(StoreFailure::Unwritten(format!("{records} records are lost")));
+        }
+        let synced = self.tail.file().map_or(Ok(()), |file| file.sync_all());
+        synced.map_err(|error| StoreFailure::Unwritten(error.to_string()))?;
+        Ok(self.tail.link())
+    }
+}
+
+fn tell(done: Option<Waiter>, failure: &StoreFailure) {
+    if let Some(done) = done {
+        // Whoever waited may have left.
+        let _ = done.send(Err(failure.clone()));
+    }
+}
+
+/// Returns how many records make the next group, at least one.
+fn group_len(kept: &[Kept]) -> usize {
+    let mut bytes = 0;
+    let fitting = kept.iter().take_while(|kept| {
+        bytes += kept.record.len();
+        bytes <= GROUP_BYTES
+    });
+    fitting.count().max(1)
+}
+
+/// Syncs the current file after a tick, then rests for the interval.
+fn keep_synced(
+    current: &Mutex<Option<Arc<File>>>,
+    ticks: &blocking::Receiver<()>,
+    interval: Duration,
+    state: &State,
+) {
+    while ticks.recv().is_ok() {
+        let file = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+            tracing::error!(%error, "the journal could not be synced; restart to check what is on the disk");
+            state.is_unsynced.store(true, Ordering::Release);
+        }
+        thread::sleep(interval);
+    }
+}
+
+/// How many records may wait for a stream's thread.
+pub(super) const QUEUED_RECORDS: usize = 4096;
+/// The size of a group, not counting its last record.
+const GROUP_BYTES: usize = 4 << 20;
+/// How much is kept for a disk that refuses; beyond it records are dropped, counted and logged.
+pub(super) const RETAINED_BYTES: usize = 64 << 20;
+const RETRY: Duration = Duration::from_millis(50);
