@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use governor::clock::Clock as GovernorClock;
 use governor::state::keyed::HashMapStateStore;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{NotUntil, Quota, RateLimiter};
+use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
 
@@ -29,17 +29,23 @@ pub enum GateKind {
 
 /// One gate.
 #[derive(Debug)]
-pub struct Gate(RateLimiter<NotKeyed, InMemoryState, Ticks>);
+pub struct Gate {
+    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks>,
+    clock: Clock,
+}
 
 /// A gate for each tenant; bounded by the tenants the configuration names, since no other name is asked for.
 #[derive(Debug)]
-pub struct TenantGates(RateLimiter<Arc<str>, HashMapStateStore<Arc<str>>, Ticks>);
+pub struct TenantGates {
+    limiter: RateLimiter<Arc<str>, HashMapStateStore<Arc<str>>, Ticks>,
+    clock: Clock,
+}
 
 impl Gate {
     /// Returns an open gate.
     #[must_use]
     pub fn new(kind: GateKind, clock: Clock) -> Self {
-        Self(RateLimiter::direct_with_clock(kind.quota(), Ticks(clock)))
+        Self { limiter: RateLimiter::direct_with_clock(kind.quota(), Ticks(clock.clone())), clock }
     }
 
     /// Lets one through.
@@ -47,7 +53,7 @@ impl Gate {
     /// # Errors
     /// Returns how long to wait.
     pub fn pass(&self) -> Result<(), Duration> {
-        self.0.check().map_err(|shut| wait(&shut))
+        self.limiter.check().map_err(|shut| shut.wait_time_from(self.clock.instant()))
     }
 }
 
@@ -55,7 +61,8 @@ impl TenantGates {
     /// Returns open gates.
     #[must_use]
     pub fn new(kind: GateKind, clock: Clock) -> Self {
-        Self(RateLimiter::new(kind.quota(), HashMapStateStore::default(), Ticks(clock)))
+        let ticks = Ticks(clock.clone());
+        Self { limiter: RateLimiter::new(kind.quota(), HashMapStateStore::default(), ticks), clock }
     }
 
     /// Lets one of a tenant through.
@@ -63,7 +70,7 @@ impl TenantGates {
     /// # Errors
     /// Returns how long to wait.
     pub fn pass(&self, tenant: &Arc<str>) -> Result<(), Duration> {
-        self.0.check_key(tenant).map_err(|shut| wait(&shut))
+        self.limiter.check_key(tenant).map_err(|shut| shut.wait_time_from(self.clock.instant()))
     }
 }
 
@@ -89,10 +96,6 @@ impl GovernorClock for Ticks {
     fn now(&self) -> Instant {
         self.0.instant()
     }
-}
-
-fn wait(shut: &NotUntil<Instant>) -> Duration {
-    shut.wait_time_from(shut.earliest_possible() - shut.quota().replenish_interval())
 }
 
 const fn at_least_one(number: u32) -> NonZeroU32 {
