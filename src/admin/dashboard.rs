@@ -59,7 +59,7 @@ pub(super) fn render(overview: &Overview, live: bool) -> Markup {
                     @if overview.recent.is_empty() { (set_up(&overview.set_up, true)) }
                     (figures(overview))
                     div.pair {
-                        (tier_mix(&overview.today))
+                        div { (tier_mix(&overview.today)) (comparison(&overview.today)) }
                         (tenants(overview))
                     }
                     (recent(overview))
@@ -143,14 +143,14 @@ fn saved(today: &Spending, would_save: Option<NanoUsd>) -> Markup {
 
 fn tier_mix(today: &Spending) -> Markup {
     let all: u64 = today.tiers.iter().map(|share| share.requests).sum();
-    let mut x = 0;
+    let mut before = 0;
     let bars: Vec<(u64, u64, &TierShare)> = today
         .tiers
         .iter()
         .map(|share| {
-            let width = permille(share.requests, all);
-            x += width;
-            (x - width, width, share)
+            let from = permille(before, all);
+            before += share.requests;
+            (from, permille(before, all).saturating_sub(from), share)
         })
         .collect();
     html! {
@@ -166,11 +166,35 @@ fn tier_mix(today: &Spending) -> Markup {
                         th scope="col" { "Tier" } th.n scope="col" { "Requests" }
                         th.n scope="col" { "Share" } th.n scope="col" { "Spent" }
                     } }
-                    tbody { @for (_, width, share) in &bars { tr {
+                    tbody { @for (_, _, share) in &bars { tr {
                         th scope="row" { span class=(format!("swatch {}", share.tier.name())) {} (title(share.tier.name())) }
-                        td.n { (count(share.requests)) } td.n { (percent(*width)) } td.n { (dollars(share.spent)) }
+                        td.n { (count(share.requests)) } td.n { (percent(permille(share.requests, all))) } td.n { (dollars(share.spent)) }
                     } } }
                 }
+            }
+        }
+    }
+}
+
+/// Draws what was paid next to what the same requests would have cost.
+fn comparison(today: &Spending) -> Markup {
+    let rows = [
+        ("All Opus", today.baseline_all_opus, "other"),
+        ("As asked", today.baseline_requested, "other"),
+        ("Paid", today.spent, "paid"),
+    ];
+    let most = rows.iter().map(|(_, amount, _)| amount.0.unsigned_abs()).max().unwrap_or(0);
+    html! {
+        section aria-labelledby="comparison" {
+            h2 #comparison { "The same requests, three ways" }
+            table.plain.comparison {
+                tbody { @for (name, amount, class) in rows { tr {
+                    th scope="row" { (name) }
+                    td { svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" {
+                        rect class=(class) width=(permille(amount.0.unsigned_abs(), most)) height="10" {}
+                    } }
+                    td.n { (dollars(amount)) }
+                } } }
             }
         }
     }
@@ -196,7 +220,7 @@ fn tenant_line(overview: &Overview, tenant: &TenantSpending) -> Markup {
     html! {
         li {
             div.row {
-                b.name { (tenant.name) }
+                b.name { (clip(&tenant.name)) }
                 span { (dollars(tenant.today)) " today" }
             }
             @if tenant.budgets.is_empty() { p.note { (dollars(tenant.month)) " this month, no budget" } }
@@ -232,7 +256,7 @@ fn recent(overview: &Overview) -> Markup {
             @if overview.recent.is_empty() { p.empty { "Waiting for the first request." } } @else {
                 table.recent {
                     thead { tr {
-                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Asked → sent" }
+                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Sent to, for the model asked" }
                         th scope="col" { "Why" } th.n scope="col" { "In / out" } th.n scope="col" { "Cost" }
                         th.n scope="col" { "Saved" } th.n scope="col" { "Status" }
                     } }
@@ -246,6 +270,7 @@ fn recent(overview: &Overview) -> Markup {
 fn recent_line(exchange: &RecentExchange) -> Markup {
     let why = format!("/admin/v1/explain?request_id={}", query_value(&exchange.request_id));
     let kind = if exchange.status < 400 { "good" } else { "bad" };
+    let saving = if exchange.saved.0 > 0 { "saving" } else { "none" };
     html! {
         tr {
             td.when {
@@ -254,19 +279,19 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
                 }
             }
             td.who data-label="Who" {
-                span.name { (exchange.tenant) }
-                @if !exchange.user.is_empty() { span.user { (exchange.user) } }
+                span.name { (clip(&exchange.tenant)) }
+                @if !exchange.user.is_empty() { span.user { (clip(&exchange.user)) } }
             }
             td.models data-label="Model" { (models(exchange)) }
             td.why data-label="Why" {
                 @if exchange.from_cache { span.chip.cached { "cached" } }
-                @for reason in exchange.reasons.iter().take(REASONS_SHOWN) { span.chip { (reason) } " " }
+                @for reason in exchange.reasons.iter().take(REASONS_SHOWN) { span.chip { (clip(reason)) } " " }
             }
             td.n data-label="In / out" { (short(exchange.prompt_tokens)) " / " (short(exchange.output_tokens)) }
             td.n data-label="Cost" { (dollars_to(exchange.cost, 4)) }
-            td.n.saving data-label="Saved" {
-                @if exchange.saved.0 == 0 { span.none { "–" } } @else { (dollars_to(exchange.saved, 4)) }
-            }
+            td.n data-label="Saved" { span class=(saving) {
+                @if exchange.saved.0 == 0 { "–" } @else { (dollars_to(exchange.saved, 4)) }
+            } }
             td.n data-label="Status" { span class=(format!("status {kind}")) { (exchange.status) } }
         }
     }
@@ -274,12 +299,10 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
 
 fn models(exchange: &RecentExchange) -> Markup {
     html! {
-        span class=(format!("swatch {}", exchange.tier.name())) {}
-        @if exchange.asked == exchange.sent { span.model { (exchange.sent) } } @else {
-            span.asked { (exchange.asked) } " → " span.model { (exchange.sent) }
-        }
+        span.model { span class=(format!("swatch {}", exchange.tier.name())) {} (clip(&exchange.sent)) }
+        @if exchange.asked != exchange.sent { span.asked { "for " (clip(&exchange.asked)) } }
         @if !exchange.answered.is_empty() && exchange.answered != exchange.sent {
-            " " span.asked { "answered by " (exchange.answered) }
+            span.asked { "answered by " (clip(&exchange.answered)) }
         }
     }
 }
@@ -327,6 +350,14 @@ fn colophon(overview: &Overview) -> Markup {
             a href="/admin/v1/config" { "Configuration" }
             span { "Times are UTC; costs are at list price." }
         }
+    }
+}
+
+/// Cuts a text from outside to 48 characters, so that none can stretch the page.
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(48) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

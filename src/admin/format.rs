@@ -57,11 +57,12 @@ pub(super) fn permille(part: u64, whole: u64) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// Writes parts per thousand as a whole percentage; what is more than nothing is never `0%`.
+/// Writes parts per thousand as a whole percentage, rounded; only nothing is `0%`, only all is `100%`.
 pub(super) fn percent(permille: u64) -> String {
     match permille {
         0 => "0%".to_owned(),
         1..=9 => "<1%".to_owned(),
+        10..1_000 => format!("{}%", ((permille + 5) / 10).min(99)),
         _ => format!("{}%", permille / 10),
     }
 }
