@@ -1,1 +1,114 @@
-//! The admin API and the dashboard.
+//! The admin listener's routes: health, metrics, the JSON API and the dashboard.
+//!
+//! Shows and never decides: everything comes from [`Sources`], functions that the gateway fills in, which may
+//! compute for a while and therefore run on blocking threads. `gate` stands before every route: who may call,
+//! from which page, how often; it also sets the security headers. Errors are always
+//! `{"error": {"type", "message"}}`.
+//!
+//! Bounds: bodies of `explain` 32 MiB, all others none; 500 calls a second (burst 1,000) over all callers; ten
+//! failed logins per address, then one more every six seconds, and a minute's pause after each beyond.
+
+mod api;
+mod dashboard;
+mod format;
+mod gate;
+mod overview;
+mod reply;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::config::Mode;
+use crate::secret::Secret;
+
+pub use api::{Explained, UsageQuery};
+pub use overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
+pub use reply::Problem;
+
+/// Where the answers come from; each may take a while and must not panic.
+pub struct Sources {
+    /// Sums of the journal, in the shape of the usage route.
+    pub usage: Box<dyn Fn(UsageQuery) -> Result<Value, Problem> + Send + Sync>,
+    /// The text of `/metrics`.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether requests should be sent here; the reason where not.
+    pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Tenants with their ceilings.
+    pub tenants: Box<dyn Fn() -> Value + Send + Sync>,
+    /// Keys by id, tenant, user and expiry; never hashes, never secrets.
+    pub keys: Box<dyn Fn() -> Value + Send + Sync>,
+    /// Why a request is routed as it is.
+    pub explain: Box<dyn Fn(Explained) -> Result<Value, Problem> + Send + Sync>,
+    /// The effective configuration, secrets masked.
+    pub config: Box<dyn Fn() -> Value + Send + Sync>,
+    /// Loads the configuration again; the problems where it stays as it was.
+    pub reload: Box<dyn Fn() -> Result<Value, Value> + Send + Sync>,
+    /// Sequence and hash of the journal's last record.
+    pub journal_head: Box<dyn Fn() -> Value + Send + Sync>,
+    /// What the dashboard shows.
+    pub overview: Box<dyn Fn() -> Overview + Send + Sync>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The bearer token; `None` only on loopback, which configuration insists on.
+    pub token: Option<Secret>,
+    /// The admin listener's address; its port and host are accepted in `Host`.
+    pub listen: SocketAddr,
+    /// Further names accepted in `Host` where there is no token, without port.
+    pub hosts: Vec<String>,
+}
+
+/// What every handler holds; cheap to clone.
+#[derive(Clone)]
+pub(super) struct AdminState {
+    sources: Arc<Sources>,
+    gate: Arc<gate::Gate>,
+}
+
+/// Returns the admin listener's service.
+///
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that failed logins are counted by
+/// address; without, all callers count as one.
+pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
+    let state = AdminState { sources: Arc::new(sources), gate: Arc::new(gate::Gate::new(access, clock)) };
+    Router::new()
+        .route("/", get(dashboard::page))
+        .route(&dashboard::stylesheet_path(), get(dashboard::stylesheet))
+        .route("/healthz", get(api::healthz))
+        .route("/readyz", get(api::readyz))
+        .route("/metrics", get(api::metrics))
+        .route("/admin/v1/usage", get(api::usage))
+        .route("/admin/v1/tenants", get(api::tenants))
+        .route("/admin/v1/keys", get(api::keys))
+        .route("/admin/v1/explain", get(api::explain_record).post(api::explain_body))
+        .route("/admin/v1/config", get(api::config))
+        .route("/admin/v1/reload", post(api::reload))
+        .route("/admin/v1/journal/head", get(api::journal_head))
+        .fallback(api::not_found)
+        .method_not_allowed_fallback(api::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(from_fn_with_state(Arc::clone(&state.gate), gate::stand))
+        .with_state(state)
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Shadow => "shadow",
+        Mode::Enforce => "enforce",
+    }
+}
+
+const BODY_MAX_BYTES: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,233 @@
-//! Listeners, TLS, routes and drain.
+//! The edge towards clients: listener, TLS, connections, drain.
+//!
+//! One port speaks HTTP/1.1 and HTTP/2 (by prior knowledge; over TLS by ALPN). Each request goes to one
+//! handler; what arrives in a form with two readings never reaches it, and a handler that panics costs its own
+//! request only. What requests mean, sizes of bodies and their pace are the handler's business.
+//!
+//! Limits: open connections as configured, further ones are accepted and closed at once, so that nobody waits
+//! in a queue he cannot see; a head 64 KiB and 100 headers (32 KiB over HTTP/2), in `header_timeout`; idle
+//! connections 75 s; an answer nobody takes 120 s; 100 streams per connection.
+
+mod coalesce;
+mod connection;
+mod framing;
+mod guarded;
+mod pace;
+mod tls;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::config;
+use crate::upstream::BodyProblem;
+
+pub use crate::upstream::{Route, route};
+pub use coalesce::Coalesce;
+pub use tls::Certificates;
+
+use connection::{Protocol, Stage};
+
+/// A bound port, not yet serving.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
+    header_timeout: Duration,
+    drain_timeout: Duration,
+    max_connections: usize,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// Why the server answers in place of the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The handler panicked: a 500.
+    Panicked,
+    /// The request has two readings, or asks for a tunnel: a 400, saying what is wrong with it.
+    Malformed(&'static str),
+}
+
+/// What a listener saw in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections served.
+    pub accepted: u64,
+    /// Connections closed at once because too many were open.
+    pub turned_away: u64,
+    /// Connections that were still open when the drain began, and ended by themselves.
+    pub finished: usize,
+    /// Connections cut at the drain's deadline.
+    pub cut: usize,
+}
+
+/// Why a listener cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenProblem {
+    /// Somebody else has the port.
+    #[error("{0} is taken by another process: stop that one, or set another address as server.listen")]
+    Taken(SocketAddr),
+    /// Ports below 1024 need a privilege.
+    #[error(
+        "not allowed to listen on {0}: set a port of 1024 or above as server.listen, or grant the privilege"
+    )]
+    Forbidden(SocketAddr),
+    /// The address is not one of this machine, or worse.
+    #[error("cannot listen on {listen}: {reason}; check server.listen")]
+    Unusable {
+        /// As configured.
+        listen: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// Certificate or key cannot be used.
+    #[error("cannot use {path} (server.tls): {reason}")]
+    Certificate {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Listener {
+    /// Binds the port and reads the certificates.
+    ///
+    /// # Errors
+    /// When the address cannot be had or a certificate cannot be used; the text says what to change.
+    pub async fn bind(config: &config::Server) -> Result<Self, ListenProblem> {
+        let certificates = config.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
+        let listen = config.listen;
+        let tcp = TcpListener::bind(listen).await.map_err(|error| problem(listen, &error))?;
+        let address = tcp.local_addr().map_err(|error| problem(listen, &error))?;
+        Ok(Self {
+            tcp,
+            address,
+            certificates,
+            header_timeout: config.header_timeout,
+            drain_timeout: config.drain_timeout,
+            max_connections: config.max_connections.min(Semaphore::MAX_PERMITS),
+        })
+    }
+
+    /// Returns the address bound, with the port the system chose where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the certificates in use, so that they can be read anew while serving.
+    #[must_use]
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
+    }
+
+    /// Serves until `shutdown` resolves, then drains.
+    ///
+    /// Draining: the port is closed, connections are asked to finish what they have begun, and those still
+    /// open after `drain_timeout` are cut. `refuse` makes the answers given in place of the handler. Dropping
+    /// the future cuts all connections.
+    pub async fn serve<H, F, R, B>(
+        self,
+        handler: H,
+        refuse: R,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Drained
+    where
+        H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        R: Fn(Refusal) -> Response<B> + Send + Sync + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyProblem>,
+    {
+        let (stage, watched) = watch::channel(Stage::Open);
+        let tracker = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(self.max_connections));
+        let protocol = Protocol::new(self.header_timeout, self.certificates.as_deref());
+        let handler = Arc::new(guarded::Guarded::new(handler, refuse));
+        let mut drained = Drained::default();
+        let accepting = async {
+            loop {
+                let (stream, address) = accepted(&self.tcp).await;
+                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                    drained.turned_away += 1;
+                    continue;
+                };
+                drained.accepted += 1;
+                let serving = protocol.clone().serve(stream, address, Arc::clone(&handler), watched.clone());
+                tracker.spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = shutdown => {}
+        }
+        drop(self.tcp);
+        stage.send_replace(Stage::Draining);
+        tracker.close();
+        let open = tracker.len();
+        if tokio::time::timeout(self.drain_timeout, tracker.wait()).await.is_err() {
+            drained.cut = tracker.len();
+            stage.send_replace(Stage::Cut);
+            tracker.wait().await;
+        }
+        drained.finished = open.saturating_sub(drained.cut);
+        drained
+    }
+}
+
+/// Accepts the next connection; where the system has no descriptor left, waits for one to be closed.
+async fn accepted(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match tcp.accept().await {
+            Ok(connection) => return connection,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections, trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn problem(listen: SocketAddr, error: &io::Error) -> ListenProblem {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ListenProblem::Taken(listen),
+        io::ErrorKind::PermissionDenied => ListenProblem::Forbidden(listen),
+        _ => ListenProblem::Unusable { listen, reason: error.to_string() },
+    }
+}
+
+/// Pause after a failure to accept that will not pass by itself.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,22 @@
-//! Metrics and logs.
+//! Metrics and logs: what the gateway tells the outside about itself.
+//!
+//! [`Metrics`] counts, `table` names what is counted, `family` keeps the number of series bounded, `render`
+//! writes the Prometheus text format, [`logs`] sets up log lines. Nothing here decides anything about a
+//! request, and nothing here is the truth about money: that is the journal, of which these are a view.
+//! Money is kept in integer nano-dollars and written with nine decimals, so that a sum over series equals
+//! the journal's. No label ever holds a user, a key, a session, a path or text of a prompt.
+
+pub mod logs;
+
+mod facts;
+mod family;
+mod metrics;
+mod render;
+mod table;
+
+pub use facts::{
+    AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading, LimitDecision,
+    LimitKind, Outcome, Phase, Readings, ToolUse, UpstreamLimit, Window,
+};
+pub use metrics::{InFlight, Metrics};
+pub use table::{Kind, Row, TABLE, markdown};

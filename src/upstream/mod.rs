@@ -1,1 +1,266 @@
 //! The way to the upstream: connections, attempts, failures.
+//!
+//! Requests go out over a pool of kept HTTP/1.1 connections, plain or TLS. One second attempt is made, and
+//! only where the first met a kept connection that had gone stale: reused, with no byte of an answer read.
+//! Redirects are handed back as they are, never followed; interim answers (1xx) are skipped, 101 is a failure.
+//! What to send and what a failure means for the caller is decided by the pipeline; nothing here reads a body.
+//!
+//! Limits: 1024 idle connections, 60 s idle each; an answer's head 256 KiB and 100 headers.
+
+mod body;
+mod connect;
+mod failure;
+mod path;
+mod timed;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::{Client, Error, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+pub use body::{BodyProblem, Pieces, RequestBody};
+pub use connect::ConnectionTrace;
+pub use failure::{FailureKind, Phase, UpstreamFailure};
+pub use path::{Route, route};
+pub use timed::TimedBody;
+
+use body::Movement;
+use connect::{Boarding, Connector};
+
+/// One upstream and its pool of connections; cheap to share behind an `Arc`.
+pub struct Upstream {
+    client: Client<Connector, RequestBody>,
+    scheme: Scheme,
+    authority: Authority,
+    prefix: String,
+    first_byte_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// An answer whose head has come and whose body is still to be read.
+#[derive(Debug)]
+pub struct Answer {
+    /// Head and body as they came; the body ends with an error where the upstream falls silent or is cut.
+    pub response: Response<TimedBody>,
+    /// Attempts made, 1 or 2.
+    pub attempts: u8,
+    /// The connection it comes over.
+    pub connection: Arc<ConnectionTrace>,
+}
+
+/// Why an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamProblem {
+    /// `base_url` lacks a part, or its scheme is neither http nor https.
+    #[error("base_url must be http:// or https:// with a host, and a path at most: {0}")]
+    BaseUrl(Uri),
+    /// The file of extra roots cannot be read or holds something else.
+    #[error("cannot read certificates from {path}: {reason}")]
+    Ca {
+        /// As configured.
+        path: PathBuf,
+        /// What reading it said.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Upstream {
+    /// Builds the pool; opens no connection yet.
+    ///
+    /// # Errors
+    /// When `base_url` has no host or an unknown scheme, or the `ca` file holds no certificates.
+    pub fn new(config: &crate::config::Upstream) -> Result<Self, UpstreamProblem> {
+        let parts = config.base_url.clone().into_parts();
+        let known = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+        let (Some(scheme), Some(authority), None) =
+            (parts.scheme.filter(known), parts.authority, config.base_url.query())
+        else {
+            return Err(UpstreamProblem::BaseUrl(config.base_url.clone()));
+        };
+        let connector = Connector::new(config.ca.as_deref(), config.connect_timeout)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(POOL_MAX_IDLE)
+            .retry_canceled_requests(false)
+            .http1_max_buf_size(ANSWER_HEAD_MAX_BYTES)
+            .build(connector);
+        Ok(Self {
+            client,
+            scheme,
+            authority,
+            prefix: config.base_url.path().trim_end_matches('/').to_owned(),
+            first_byte_timeout: config.first_byte_timeout,
+            idle_timeout: config.idle_timeout,
+        })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// Of the request's target only path and query count. `host` and the headers that frame the body are
+    /// set here, whatever the caller put there; all others go out as given. Dropping the future gives the
+    /// attempt up and closes its connection.
+    ///
+    /// # Errors
+    /// When no usable head came; the failure says how far the attempt got and how many were made.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Answer, UpstreamFailure> {
+        let request = self.addressed(request)?;
+        let spare = replay(&request);
+        match (self.attempt(request, 1).await, spare) {
+            (Ok(answer), _) => Ok(answer),
+            (Err((_, true)), Some(request)) => {
+                self.attempt(request, 2).await.map_err(|(failure, _stale)| failure)
+            }
+            (Err((failure, _stale)), _) => Err(failure),
+        }
+    }
+
+    /// One attempt; the flag beside a failure says that a second one is safe.
+    async fn attempt(
+        &self,
+        mut request: Request<RequestBody>,
+        attempts: u8,
+    ) -> Result<Answer, (UpstreamFailure, bool)> {
+        let movement = request.body().movement();
+        let mut capture = capture_connection(&mut request);
+        let outcome = self.head(self.client.request(request), &mut capture, &movement).await;
+        let boarding = boarding(&capture);
+        let counted = |failure: UpstreamFailure| UpstreamFailure { attempts, ..failure };
+        let response = match outcome {
+            None => return Err((counted(UpstreamFailure::late(self.first_byte_timeout)), false)),
+            Some(Err(error)) => {
+                let (failure, stale) =
+                    UpstreamFailure::sorted(&error, boarding.as_ref(), self.authority.as_str());
+                return Err((counted(failure), stale));
+            }
+            Some(Ok(response)) => response,
+        };
+        if let Some(fault) = fault(response.status(), response.headers()) {
+            if let Some(connected) = capture.connection_metadata().as_ref() {
+                connected.poison();
+            }
+            return Err((counted(UpstreamFailure::unsound(fault)), false));
+        }
+        let connection = boarding.map(|boarding| boarding.trace).unwrap_or_default();
+        let response = response.map(|body| TimedBody::new(body, self.idle_timeout));
+        Ok(Answer { response, attempts, connection })
+    }
+
+    /// Waits for the head; `None` once the first-byte timeout has passed since the request last moved.
+    async fn head(
+        &self,
+        response: ResponseFuture,
+        capture: &mut CaptureConnection,
+        movement: &Movement,
+    ) -> Option<Result<Response<Incoming>, Error>> {
+        let mut response = pin!(response);
+        tokio::select! {
+            biased;
+            early = &mut response => return Some(early),
+            _ = capture.wait_for_connection_metadata() => {}
+        }
+        let mut since = Instant::now();
+        loop {
+            let deadline = since + self.first_byte_timeout;
+            if let Ok(head) = tokio::time::timeout_at(deadline, &mut response).await {
+                return Some(head);
+            }
+            let moved = movement.since(since);
+            if moved == since {
+                return None;
+            }
+            since = moved;
+        }
+    }
+
+    /// Points a request at this upstream and leaves the framing of its body to the body itself.
+    fn addressed(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, UpstreamFailure> {
+        let (mut head, body) = request.into_parts();
+        let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let target = PathAndQuery::try_from(format!("{}{asked}", self.prefix)).ok();
+        let uri = target.and_then(|target| {
+            let (scheme, authority) = (self.scheme.clone(), self.authority.clone());
+            Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build().ok()
+        });
+        let Some(uri) = uri else {
+            return Err(UpstreamFailure::new(
+                Phase::Connect,
+                FailureKind::Request,
+                "the request's target is not a path",
+            ));
+        };
+        head.uri = uri;
+        head.version = Version::HTTP_11;
+        for framing in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+            head.headers.remove(framing);
+        }
+        let bodiless = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
+        if body.is_end_stream() && !bodiless {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ok(Request::from_parts(head, body))
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Upstream({}://{}{})", self.scheme, self.authority, self.prefix)
+    }
+}
+
+/// Copies a request whose body can be sent again.
+fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut copy = Request::new(request.body().replay()?);
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
+}
+
+fn boarding(capture: &CaptureConnection) -> Option<Boarding> {
+    let mut extensions = http::Extensions::new();
+    capture.connection_metadata().as_ref()?.get_extras(&mut extensions);
+    extensions.remove::<Boarding>()
+}
+
+/// Names what makes an answer's head unfit to pass on; two readings of its length are one too many.
+fn fault(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Some("it switches protocols, which was not asked for");
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (coding, lengths) = (codings.next(), headers.get_all(CONTENT_LENGTH).iter().count());
+    match coding {
+        _ if lengths > 1 => Some("it gives its length twice"),
+        Some(_) if lengths > 0 => Some("it has both content-length and transfer-encoding"),
+        Some(coding) if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Some("its transfer-encoding is not chunked alone")
+        }
+        _ => None,
+    }
+}
+
+/// Idle connections kept.
+const POOL_MAX_IDLE: usize = 1024;
+/// How long one is kept idle; shorter than upstreams usually wait, so that few are met stale.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest head of an answer; also the largest single read.
+const ANSWER_HEAD_MAX_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What the dashboard shows, as the gateway reads it from the journal's views and the enforcing counters.
+
+use jiff::Timestamp;
+
+use crate::config::Mode;
+use crate::money::NanoUsd;
+use crate::tier::Tier;
+
+/// One look at the gateway.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// When it was taken.
+    pub now: Timestamp,
+    /// The gateway's routing mode.
+    pub mode: Mode,
+    /// Whether requests should be sent here; the reason where not.
+    pub ready: Result<(), String>,
+    /// The configuration in force.
+    pub policy_version: String,
+    /// Sequence number of the journal's last record.
+    pub journal_head: u64,
+    /// Requests being handled.
+    pub in_flight: u64,
+    /// Since midnight.
+    pub today: Spending,
+    /// Since the first of the month.
+    pub month: Spending,
+    /// Only in shadow mode: what today's decisions would have saved, net.
+    pub would_save_today: Option<NanoUsd>,
+    /// Every configured tenant, in the order to show; the first 100 are shown.
+    pub tenants: Vec<TenantSpending>,
+    /// The latest exchanges, newest first; the first 50 are shown.
+    pub recent: Vec<RecentExchange>,
+    /// How to point a client here.
+    pub set_up: SetUp,
+}
+
+/// Sums of a period.
+#[derive(Clone, Debug, Default)]
+pub struct Spending {
+    /// Exchanges ended.
+    pub requests: u64,
+    /// Money spent, prompt-cache rewrites and shadow spend included.
+    pub spent: NanoUsd,
+    /// What the same exchanges would have cost at the models asked for.
+    pub baseline_requested: NanoUsd,
+    /// What they would have cost at the opus tier.
+    pub baseline_all_opus: NanoUsd,
+    /// Exchanges answered from the response cache.
+    pub cache_hits: u64,
+    /// All tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Those of them that the upstream's prompt cache served.
+    pub prompt_cache_read_tokens: u64,
+    /// By the tier sent to.
+    pub tiers: Vec<TierShare>,
+}
+
+/// What one tier got.
+#[derive(Clone, Copy, Debug)]
+pub struct TierShare {
+    /// The tier.
+    pub tier: Tier,
+    /// Exchanges sent to it.
+    pub requests: u64,
+    /// Money spent on it.
+    pub spent: NanoUsd,
+}
+
+/// What one tenant spent.
+#[derive(Clone, Debug)]
+pub struct TenantSpending {
+    /// The configured name.
+    pub name: String,
+    /// Since midnight.
+    pub today: NanoUsd,
+    /// Since the first of the month.
+    pub month: NanoUsd,
+    /// Its budgets; empty where none is set.
+    pub budgets: Vec<Budget>,
+}
+
+/// One budget and where it stands.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// `day`, `week` or `month`.
+    pub window: &'static str,
+    /// Spent, by the counter that enforces.
+    pub spent: NanoUsd,
+    /// The ceiling.
+    pub ceiling: NanoUsd,
+    /// When the period ends.
+    pub resets_at: Timestamp,
+    /// The share in parts per thousand from which to warn.
+    pub warn_at_permille: u16,
+}
+
+/// One exchange that ended.
+#[derive(Clone, Debug)]
+pub struct RecentExchange {
+    /// When it ended.
+    pub time: Timestamp,
+    /// Ours.
+    pub request_id: String,
+    /// The tenant; empty without tenants.
+    pub tenant: String,
+    /// The user; empty where unknown.
+    pub user: String,
+    /// The model asked for.
+    pub asked: String,
+    /// The model sent to.
+    pub sent: String,
+    /// The model that answered; empty where none did.
+    pub answered: String,
+    /// The tier sent to.
+    pub tier: Tier,
+    /// Reason codes, the decisive one first.
+    pub reasons: Vec<String>,
+    /// Tokens of the prompt, cached ones included.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// What routing saved against the model asked for; negative where it cost more.
+    pub saved: NanoUsd,
+    /// The status answered.
+    pub status: u16,
+    /// Whether the answer came from the response cache.
+    pub from_cache: bool,
+}
+
+/// How to point a client here.
+#[derive(Clone, Debug)]
+pub struct SetUp {
+    /// The data listener's base URL, without trailing slash.
+    pub base_url: String,
+    /// Whether clients need a key of ours; else their own credential passes through.
+    pub needs_key: bool,
+    /// A model id for the examples.
+    pub model: String,
+}

@@ -1,0 +1,77 @@
+//! The one shape of an error: `{"error": {"type", "message"}}`.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+/// Why a call was refused or failed; the message is shown to the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The call makes no sense: 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// No token, or a wrong one: 401.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// From a page or host that may not: 403.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is no such thing: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// The route exists, the method does not: 405.
+    #[error("{0}")]
+    Method(String),
+    /// The body is too large: 413.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The body's type is not the one wanted: 415.
+    #[error("{0}")]
+    MediaType(String),
+    /// Too often: 429, with the seconds to wait.
+    #[error("{0}")]
+    TooOften(String, u64),
+    /// We failed: 500.
+    #[error("{0}")]
+    Internal(String),
+    /// Not now: 503.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl Problem {
+    const fn status_and_type(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_error"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found_error"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
+            Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
+            Self::TooOften(..) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "api_error"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable_error"),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, kind) = self.status_and_type();
+        let body = json!({"error": {"type": kind, "message": self.to_string()}});
+        let mut response = (status, Json(body)).into_response();
+        match self {
+            Self::TooOften(_, seconds) => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            }
+            Self::Unauthenticated(_) => {
+                let challenge = HeaderValue::from_static(r#"Basic realm="tercet admin", charset="UTF-8""#);
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            _ => {}
+        }
+        response
+    }
+}

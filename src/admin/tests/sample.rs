@@ -1,0 +1,215 @@
+//! A gateway at noon, for the tests.
+
+use super::*;
+
+pub(super) fn sources(shown: Overview) -> Sources {
+    Sources {
+        usage: Box::new(|query| {
+            let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+            Ok(
+                json!({"tenant": query.tenant, "from": time(query.from), "to": time(query.to), "by": query.by}),
+            )
+        }),
+        metrics: Box::new(|| "tercet_panics_total 0\n".to_owned()),
+        ready: Box::new(|| Ok(())),
+        tenants: Box::new(|| json!([])),
+        keys: Box::new(|| json!([])),
+        explain: Box::new(|wanted| match wanted {
+            Explained::Record(id) if id == "unknown" => Err(Problem::NotFound("no such exchange".to_owned())),
+            Explained::Record(id) => Ok(json!({"id": id})),
+            Explained::Body(body) => Ok(json!({"length": body.len()})),
+        }),
+        config: Box::new(|| json!({})),
+        reload: Box::new(|| Ok(json!({"policy_version": "0123456789ab"}))),
+        journal_head: Box::new(|| json!({"seq": 1})),
+        overview: Box::new(move || shown.clone()),
+    }
+}
+
+pub(super) fn overview() -> Overview {
+    let now: Timestamp = "2026-11-20T14:03:27Z".parse().unwrap();
+    Overview {
+        now,
+        mode: Mode::Enforce,
+        ready: Ok(()),
+        policy_version: "4be1c09a77d2".to_owned(),
+        journal_head: 48_213,
+        in_flight: 3,
+        today: spending(),
+        month: Spending { spent: money("214.09"), ..spending() },
+        would_save_today: None,
+        tenants: vec![
+            tenant(now, "research", "6.120", "25.00", 820),
+            tenant(now, "support-bot", "5.410", "5.00", 800),
+            tenant(now, "web", "1.310", "10.00", 800),
+            TenantSpending {
+                name: "sandbox".to_owned(),
+                today: NanoUsd::ZERO,
+                month: money("3.2"),
+                budgets: vec![],
+            },
+        ],
+        recent: recent(now),
+        set_up: SetUp {
+            base_url: "http://127.0.0.1:8787".to_owned(),
+            needs_key: true,
+            model: "claude-opus-5-5".to_owned(),
+        },
+    }
+}
+
+fn spending() -> Spending {
+    let share = |tier, requests, spent| TierShare { tier, requests, spent: money(spent) };
+    Spending {
+        requests: 1_204,
+        spent: money("12.84"),
+        baseline_requested: money("20.95"),
+        baseline_all_opus: money("44.02"),
+        cache_hits: 217,
+        prompt_tokens: 9_000_000,
+        prompt_cache_read_tokens: 6_480_000,
+        tiers: vec![
+            share(Tier::Haiku, 611, "1.0214"),
+            share(Tier::Sonnet, 402, "5.33"),
+            share(Tier::Opus, 191, "6.49"),
+        ],
+    }
+}
+
+fn tenant(now: Timestamp, name: &str, today: &str, ceiling: &str, warn_at_permille: u16) -> TenantSpending {
+    let budget = |window, spent, ceiling, hours: i64| Budget {
+        window,
+        spent,
+        ceiling,
+        resets_at: Timestamp::from_second(now.as_second() + hours * 3_600 + 2_193).unwrap(),
+        warn_at_permille,
+    };
+    let (spent, daily) = (money(today), money(ceiling));
+    let monthly = NanoUsd(daily.0 * 20);
+    TenantSpending {
+        name: name.to_owned(),
+        today: spent,
+        month: NanoUsd(spent.0 * 17),
+        budgets: vec![budget("day", spent, daily, 9), budget("month", NanoUsd(spent.0 * 14), monthly, 249)],
+    }
+}
+
+fn recent(now: Timestamp) -> Vec<RecentExchange> {
+    let (haiku, sonnet, opus) = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5");
+    let rows: [(&str, &str, &str, &str, Tier, &[&str], u64, u64, &str, &str, u16, bool); 8] = [
+        (
+            "research",
+            "ada",
+            opus,
+            opus,
+            Tier::Opus,
+            &["tool_loop", "thinking_in_history"],
+            84_120,
+            1_904,
+            "0.1377",
+            "0",
+            200,
+            false,
+        ),
+        ("research", "ada", opus, haiku, Tier::Haiku, &["title"], 412, 18, "0.0005", "0.0026", 200, false),
+        (
+            "support-bot",
+            "queue-7",
+            sonnet,
+            haiku,
+            Tier::Haiku,
+            &["workload_posterior", "quality_kept"],
+            3_310,
+            240,
+            "0.0045",
+            "0.0090",
+            200,
+            false,
+        ),
+        (
+            "web",
+            "",
+            "tercet-auto",
+            sonnet,
+            Tier::Sonnet,
+            &["workload_posterior"],
+            12_004,
+            911,
+            "0.0497",
+            "0.0331",
+            200,
+            false,
+        ),
+        ("web", "", sonnet, haiku, Tier::Haiku, &["extraction"], 2_118, 96, "0", "0.0078", 200, true),
+        (
+            "support-bot",
+            "queue-2",
+            sonnet,
+            sonnet,
+            Tier::Sonnet,
+            &["budget_spent"],
+            1_204,
+            0,
+            "0",
+            "0",
+            429,
+            false,
+        ),
+        (
+            "research",
+            "grace.hopper@navy.example",
+            opus,
+            sonnet,
+            Tier::Sonnet,
+            &["user_turn", "cold_cache_paid_back", "adapted:thinking-default"],
+            41_872,
+            3_377,
+            "0.1763",
+            "-0.0121",
+            200,
+            false,
+        ),
+        ("research", "ada", opus, opus, Tier::Opus, &["as_asked"], 1_310_441, 640, "0.7114", "0", 529, false),
+    ];
+    let line =
+        |(index, row): (usize, (&str, &str, &str, &str, Tier, &[&str], u64, u64, &str, &str, u16, bool))| {
+            let (
+                tenant,
+                user,
+                asked,
+                sent,
+                tier,
+                reasons,
+                prompt_tokens,
+                output_tokens,
+                cost,
+                saved,
+                status,
+                from_cache,
+            ) = row;
+            let saved =
+                saved.strip_prefix('-').map_or_else(|| money(saved), |saved| NanoUsd(-money(saved).0));
+            RecentExchange {
+                time: Timestamp::from_second(now.as_second() - 7 * i64::try_from(index).unwrap()).unwrap(),
+                request_id: format!("tct_{index}"),
+                tenant: tenant.to_owned(),
+                user: user.to_owned(),
+                asked: asked.to_owned(),
+                sent: sent.to_owned(),
+                answered: sent.to_owned(),
+                tier,
+                reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+                prompt_tokens,
+                output_tokens,
+                cost: money(cost),
+                saved,
+                status,
+                from_cache,
+            }
+        };
+    rows.into_iter().enumerate().map(line).collect()
+}
+
+fn money(text: &str) -> NanoUsd {
+    NanoUsd::parse_dollars(text).unwrap()
+}

@@ -1,0 +1,146 @@
+//! Promises of budgets and quotas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+use crate::store::{Account, Accounts, Actual, Claim};
+use crate::usage::Usage;
+
+fn world() -> (Clock, Accounts, Arc<Account>) {
+    let clock = Clock::manual("2026-11-20T12:00:00.5Z".parse().unwrap());
+    let accounts = Accounts::new(clock.clone());
+    let acme = accounts.configured(&AccountId::tenant("acme".into()));
+    (clock, accounts, acme)
+}
+
+fn claim(account: &Arc<Account>, budget: &Budget, quota: &Quota, estimate: &Estimate) -> Vec<Claim> {
+    let mut asked = Vec::new();
+    demands(budget, quota, estimate, &mut asked);
+    vec![Claim { account: Arc::clone(account), zone: budget.zone.clone(), demands: asked }]
+}
+
+fn dollars(text: &str) -> NanoUsd {
+    NanoUsd::parse_dollars(text).unwrap()
+}
+
+fn costs(text: &str) -> Estimate {
+    Estimate { cost: dollars(text), max_cost: dollars(text), ..Estimate::LEAST }
+}
+
+#[test]
+fn a_spent_budget_says_which_how_much_and_until_when() {
+    let (clock, accounts, acme) = world();
+    let budget = Budget { daily: Some(dollars("25")), monthly: Some(dollars("500")), ..Budget::default() };
+    let ask = |text| claim(&acme, &budget, &Quota::default(), &costs(text));
+    accounts.reserve(ask("25")).unwrap().post(&Actual::of(&Usage::default(), dollars("25"), clock.now()));
+    let spent = Spent::of(&accounts.look(&ask("0.000000001")).unwrap_err()).unwrap();
+    assert_eq!(
+        spent.message,
+        "the daily budget of tenant `acme` is spent ($25.00 of $25.00); it resets at 2026-11-21T00:00:00Z"
+    );
+    assert_eq!((spent.unit, spent.period, spent.utilization_permille), (Unit::Money, Period::Day, 1_000));
+    assert_eq!((spent.retry_after_s(clock.now()), spent.held_in_flight), (12 * 3_600, false));
+    clock.advance(Duration::from_secs(spent.retry_after_s(clock.now())));
+    accounts.reserve(ask("25")).unwrap().void();
+}
+
+#[test]
+fn a_budget_held_by_others_is_told_from_one_that_is_too_small() {
+    let (_, accounts, acme) = world();
+    let budget = Budget { weekly: Some(dollars("1")), ..Budget::default() };
+    let ask = |text| claim(&acme, &budget, &Quota::default(), &costs(text));
+    let held = accounts.reserve(ask("0.75")).unwrap();
+    let spent = Spent::of(&accounts.reserve(ask("0.5")).unwrap_err()).unwrap();
+    assert!(spent.held_in_flight && spent.message.contains("is held by requests in flight"), "{spent:?}");
+    held.void();
+    let spent = Spent::of(&accounts.reserve(ask("1.0005")).unwrap_err()).unwrap();
+    assert!(!spent.held_in_flight);
+    assert_eq!(
+        spent.message,
+        "the weekly budget of tenant `acme` does not cover this request ($0.00 of $1.00 used, $1.0005 asked); \
+         it resets at 2026-11-23T00:00:00Z"
+    );
+}
+
+#[test]
+fn a_quota_counts_tokens_of_every_kind() {
+    let (clock, accounts, acme) = world();
+    let quota = Quota { daily_tokens: None, monthly_tokens: Some(1_000) };
+    let ask = || claim(&acme, &Budget::default(), &quota, &Estimate::LEAST);
+    let usage = Usage { input_tokens: 1, cache_read_tokens: 900, output_tokens: 99, ..Usage::default() };
+    accounts.reserve(ask()).unwrap().post(&Actual::of(&usage, NanoUsd::ZERO, clock.now()));
+    let spent = Spent::of(&accounts.reserve(ask()).unwrap_err()).unwrap();
+    assert!(
+        spent.message.starts_with("the monthly token quota of tenant `acme` is spent (1000 tokens of 1000")
+    );
+    assert_eq!(spent.resets_at, "2026-12-01T00:00:00Z".parse().unwrap());
+}
+
+#[test]
+fn reserving_the_most_never_exceeds_a_budget_and_reserving_the_usual_by_one_request_at_most() {
+    let price = |usage: &Usage| {
+        crate::money::Rate(20_000_000_000).cost(usage.output_tokens, crate::money::Factor::ONE)
+    };
+    let estimate = Estimate::new(100, 1_024, 64_000, price);
+    for (reserve, fits) in [(Reserve::Max, 0), (Reserve::Expected, 1)] {
+        let (_, accounts, acme) = world();
+        let budget = Budget { daily: Some(dollars("0.50")), reserve, ..Budget::default() };
+        let ask = || claim(&acme, &budget, &Quota::default(), &estimate);
+        let held: Vec<_> = (0..50).filter_map(|_| accounts.reserve(ask()).ok()).collect();
+        assert_eq!(held.len(), fits, "a 64,000-token answer costs $1.28, a usual one $0.02");
+        held.into_iter().for_each(crate::store::Reservation::void);
+    }
+}
+
+#[test]
+fn use_is_counted_where_no_ceiling_is_set_yet() {
+    let (clock, accounts, acme) = world();
+    let ask = |budget: &Budget| claim(&acme, budget, &Quota::default(), &costs("3"));
+    let held = accounts.reserve(ask(&Budget::default())).unwrap();
+    held.post(&Actual::of(&Usage::default(), dollars("3"), clock.now()));
+    let limited = Budget { daily: Some(dollars("5")), ..Budget::default() };
+    assert!(accounts.reserve(ask(&limited)).is_err());
+    assert_eq!(warning(800, &accounts.standing(&ask(&limited))), None);
+    let found = warning(600, &accounts.standing(&ask(&limited))).unwrap();
+    assert_eq!(
+        (found.utilization_permille, found.standing.cell),
+        (600, Cell::Window(Unit::Money, Period::Day))
+    );
+}
+
+#[test]
+fn a_rebuild_from_records_counts_what_was_posted() {
+    let (clock, accounts, acme) = world();
+    let (budget, quota) = (Budget { daily: Some(dollars("5")), ..Budget::default() }, Quota::default());
+    for (at, cost) in
+        [("2026-11-19T23:59:59Z", "4"), ("2026-11-20T00:00:00Z", "3"), ("2026-11-20T01:00:00Z", "1")]
+    {
+        let mut used = Vec::new();
+        charges(&budget, &quota, dollars(cost), 10, &mut used);
+        let claims = [Claim { account: Arc::clone(&acme), zone: budget.zone.clone(), demands: used }];
+        accounts.charge(&claims, at.parse().unwrap());
+    }
+    let standing = accounts.standing(&claim(&acme, &budget, &quota, &Estimate::NOTHING));
+    let used: Vec<u64> = standing.iter().map(|one| one.used).collect();
+    assert_eq!(used, [4_000_000_000, 8_000_000_000, 8_000_000_000, 20, 30]);
+    assert_eq!(clock.now().to_string(), "2026-11-20T12:00:00.5Z");
+}
+
+#[test]
+fn prompts_are_estimated_by_documented_ratios() {
+    let text = PromptSize { body_bytes: 7_000, ..PromptSize::default() };
+    let table = [
+        (text, 2_000, 2_800),
+        (PromptSize { body_bytes: 107_000, payload_bytes: 100_000, images: 2, ..text }, 5_200, 12_368),
+        (PromptSize { body_bytes: 127_000, payload_bytes: 120_000, documents: 1, ..text }, 15_000, 15_800),
+        (PromptSize { remote_sources: 1, ..text }, 52_000, 52_800),
+        (PromptSize::default(), 1, 1),
+        (PromptSize { body_bytes: usize::MAX, images: usize::MAX, ..text }, 1_000_000, 1_000_000),
+    ];
+    for (size, old, new) in table {
+        assert_eq!(estimate_tokens(&size, Tokenizer::Old), old, "{size:?}");
+        assert_eq!(estimate_tokens(&size, Tokenizer::New), new, "{size:?}");
+    }
+}

@@ -1,0 +1,329 @@
+//! Small frames of an answer that arrive together leave together.
+//!
+//! hyper writes each frame of a body to the socket by itself, and a body from upstream hands its frames over
+//! one at a time. This adapter gathers what is there before it passes anything on. After the frames that are
+//! ready it lets the other tasks run once, so that the upstream's connection can hand over what it has already
+//! read; it never waits for time or network. Where that brought nothing, as in a stream that trickles, it is
+//! tried again only every 16th time.
+//!
+//! Bytes and their order, trailers, the end and errors are those of the body within; frames of 8 KiB and more
+//! pass uncopied; gathered are at most 64 KiB or 64 frames.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+
+use super::pace::InFlight;
+use crate::upstream::BodyProblem;
+
+/// A body whose small frames are joined where they are ready together.
+pub struct Coalesce<B> {
+    inner: B,
+    gathered: Gathered,
+    /// What came after the gathered bytes and must follow them.
+    next: Option<Next>,
+    /// Whether the other tasks have been let run since the last frame came.
+    yielded: bool,
+    /// Lone frames to pass on before yielding is tried again.
+    lone: u8,
+    _in_flight: Option<InFlight>,
+}
+
+enum Next {
+    Frame(Frame<Bytes>),
+    Error(BodyProblem),
+    End,
+}
+
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    joined: BytesMut,
+    frames: usize,
+}
+
+impl<B> Coalesce<B> {
+    /// Wraps a body.
+    pub fn new(inner: B) -> Self {
+        Self { inner, gathered: Gathered::default(), next: None, yielded: false, lone: 0, _in_flight: None }
+    }
+
+    pub(super) fn holding(inner: B, in_flight: InFlight) -> Self {
+        Self { _in_flight: Some(in_flight), ..Self::new(inner) }
+    }
+}
+
+impl<B> Coalesce<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyProblem>,
+{
+    /// Hands out what was gathered and learns from it whether yielding pays.
+    fn deliver(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
+        self.lone = match self.gathered.frames {
+            1 if self.yielded => LONE_FRAMES,
+            1 => self.lone.saturating_sub(1),
+            _ => 0,
+        };
+        self.yielded = false;
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.gathered).join()))))
+    }
+
+    /// Takes in what the body within gave; true when gathering is over.
+    fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> bool {
+        self.yielded = false;
+        let next = match frame.map(|frame| frame.map(Frame::into_data)) {
+            None => Next::End,
+            Some(Err(error)) => Next::Error(error.into()),
+            Some(Ok(Err(other))) => Next::Frame(other),
+            Some(Ok(Ok(data))) if data.len() >= LARGE_BYTES => Next::Frame(Frame::data(data)),
+            Some(Ok(Ok(data))) => {
+                self.gathered.push(data);
+                return self.gathered.is_full() || self.inner.is_end_stream();
+            }
+        };
+        self.next = Some(next);
+        true
+    }
+}
+
+impl<B> Body for Coalesce<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyProblem>,
+{
+    type Data = Bytes;
+    type Error = BodyProblem;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
+        let this = self.get_mut();
+        let mut over = this.next.is_some();
+        while !over {
+            match Pin::new(&mut this.inner).poll_frame(context) {
+                Poll::Ready(frame) => over = this.take_in(frame),
+                Poll::Pending if this.gathered.frames == 0 => return Poll::Pending,
+                Poll::Pending if this.yielded || this.lone > 0 => over = true,
+                Poll::Pending => {
+                    this.yielded = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        if this.gathered.frames > 0 {
+            return this.deliver();
+        }
+        Poll::Ready(match this.next.take() {
+            Some(Next::Frame(frame)) => Some(Ok(frame)),
+            Some(Next::Error(error)) => Some(Err(error)),
+            Some(Next::End) | None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let ended = match &self.next {
+            Some(next) => matches!(next, Next::End),
+            None => self.inner.is_end_stream(),
+        };
+        ended && self.gathered.frames == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.size_hint();
+        let next = match &self.next {
+            Some(Next::Frame(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        let held = (self.gathered.len() + next) as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(held));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
+    }
+}
+
+impl<B> fmt::Debug for Coalesce<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Coalesce(…)")
+    }
+}
+
+impl Gathered {
+    /// Adds a frame; the first is not copied unless another follows.
+    fn push(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        if self.frames == 0 {
+            self.first = data;
+        } else {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            self.joined.extend_from_slice(&data);
+        }
+        self.frames += 1;
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.frames >= FRAMES_MAX || self.len() >= GATHERED_MAX_BYTES - LARGE_BYTES
+    }
+
+    fn join(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+/// A frame of this size is worth a write of its own.
+const LARGE_BYTES: usize = 8 * 1024;
+/// Most bytes gathered.
+const GATHERED_MAX_BYTES: usize = 64 * 1024;
+/// Most frames gathered.
+const FRAMES_MAX: usize = 64;
+/// Lone frames passed on before yielding is tried again.
+const LONE_FRAMES: u8 = 15;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    enum Step {
+        Data(Vec<u8>),
+        Pending,
+        Trailers,
+        Error,
+    }
+
+    struct Played(VecDeque<Step>);
+
+    impl Body for Played {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            match self.0.pop_front() {
+                None => Poll::Ready(None),
+                Some(Step::Pending) => Poll::Pending,
+                Some(Step::Error) => Poll::Ready(Some(Err("cut"))),
+                Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
+                Some(Step::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data.into())))),
+            }
+        }
+    }
+
+    type Polled = Poll<Option<Result<Frame<Bytes>, BodyProblem>>>;
+
+    fn poll(body: &mut Coalesce<Played>) -> Polled {
+        Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn data(polled: Polled) -> Option<Bytes> {
+        let Poll::Ready(Some(Ok(frame))) = polled else { return None };
+        frame.into_data().ok()
+    }
+
+    fn body(steps: &[Step]) -> Coalesce<Played> {
+        Coalesce::new(Played(steps.iter().cloned().collect()))
+    }
+
+    fn small(text: &str) -> Step {
+        Step::Data(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn frames_that_are_ready_together_leave_together() {
+        let mut body = body(&[small("a"), small("b"), Step::Pending, small("c"), Step::Error]);
+        assert!(poll(&mut body).is_pending(), "the others are let run once");
+        assert_eq!(data(poll(&mut body)).unwrap(), "abc");
+        assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(_)))));
+    }
+
+    #[test]
+    fn a_lone_frame_waits_for_no_time_and_teaches_not_to_yield() {
+        let mut steps = vec![small("0"), Step::Pending, Step::Pending];
+        for _ in 0..LONE_FRAMES {
+            steps.extend([small("x"), Step::Pending]);
+        }
+        steps.extend([small("y"), Step::Pending, Step::Pending]);
+        let mut body = body(&steps);
+        assert!(poll(&mut body).is_pending());
+        assert_eq!(data(poll(&mut body)).unwrap(), "0");
+        for _ in 0..LONE_FRAMES {
+            assert_eq!(data(poll(&mut body)).unwrap(), "x");
+        }
+        assert!(poll(&mut body).is_pending());
+        assert_eq!(data(poll(&mut body)).unwrap(), "y");
+    }
+
+    #[test]
+    fn a_large_frame_is_not_copied() {
+        let large = Bytes::from(vec![1; LARGE_BYTES]);
+        let mut body = Coalesce::new(http_body_util::Full::new(large.clone()));
+        let context = &mut Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(context) else { panic!() };
+        assert_eq!(frame.data_ref().unwrap().as_ptr(), large.as_ptr());
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(Step::Data),
+            1 => (LARGE_BYTES - 1..LARGE_BYTES + 2).prop_map(|len| Step::Data(vec![7; len])),
+            3 => Just(Step::Pending),
+        ];
+        let last = prop_oneof![Just(None), Just(Some(Step::Error)), Just(Some(Step::Trailers))];
+        (proptest::collection::vec(step, 0..200), last).prop_map(|(mut steps, last)| {
+            steps.extend(last);
+            steps
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_order_and_end_are_kept(steps in steps()) {
+            let mut expected = Vec::new();
+            for step in &steps {
+                if let Step::Data(data) = step { expected.extend_from_slice(data) }
+            }
+            let (mut seen, mut last, mut ended) = (Vec::new(), None, false);
+            let mut body = body(&steps);
+            for _ in 0..steps.len() * 3 + 3 {
+                match poll(&mut body) {
+                    Poll::Pending => {}
+                    Poll::Ready(None) => { ended = true; break }
+                    Poll::Ready(Some(Err(_))) => last = Some(Step::Error),
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => {
+                            prop_assert!(last.is_none() && !data.is_empty() && data.len() <= GATHERED_MAX_BYTES);
+                            seen.extend_from_slice(&data);
+                        }
+                        Err(_) => last = Some(Step::Trailers),
+                    },
+                }
+            }
+            prop_assert!(ended);
+            prop_assert_eq!(seen, expected);
+            let marked = steps.last().filter(|step| matches!(step, Step::Error | Step::Trailers));
+            prop_assert_eq!(last.as_ref(), marked);
+        }
+    }
+}

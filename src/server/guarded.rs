@@ -1,0 +1,69 @@
+//! The handler behind its guards: form first, and a panic costs one request.
+//!
+//! Only the handler's own work is guarded. A body that panics later ends its connection, so that the client
+//! sees the answer cut.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+
+use super::{Peer, Refusal, framing};
+
+/// A handler and the answers given in its place.
+pub(super) struct Guarded<H, R> {
+    handler: H,
+    refuse: R,
+}
+
+impl<H, R> Guarded<H, R> {
+    pub(super) fn new(handler: H, refuse: R) -> Self {
+        Self { handler, refuse }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer<F, B>(&self, request: Request<Incoming>, peer: Peer) -> Response<B>
+    where
+        H: Fn(Request<Incoming>, Peer) -> F,
+        F: Future<Output = Response<B>>,
+        R: Fn(Refusal) -> Response<B>,
+    {
+        let version = request.version();
+        if let Some(fault) = framing::fault(&request) {
+            return closing((self.refuse)(Refusal::Malformed(fault)), version);
+        }
+        let begun = catch_unwind(AssertUnwindSafe(|| (self.handler)(request, peer)));
+        let answered = match begun {
+            Ok(work) => Caught(Box::pin(work)).await,
+            Err(_panic) => None,
+        };
+        // The panic hook has logged it; the payload may quote a request and goes no further.
+        answered.unwrap_or_else(|| closing((self.refuse)(Refusal::Panicked), version))
+    }
+}
+
+/// Work that ends with `None` where it panics.
+struct Caught<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            Err(_panic) => Poll::Ready(None),
+        }
+    }
+}
+
+/// What follows a refused request on its connection is not to be trusted.
+fn closing<B>(mut response: Response<B>, version: Version) -> Response<B> {
+    if version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,283 @@
+//! What the caller says about an event, as borrowed names and plain numbers.
+//!
+//! Closed sets of label values are enums, so that a label can only hold what `docs/metrics.md` lists.
+
+use std::time::Duration;
+
+use crate::config::Mode;
+use crate::money::NanoUsd;
+use crate::tier::Tier;
+use crate::usage::Usage;
+
+/// How an exchange ended; the label `outcome`, and the word the journal uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered in full.
+    Ok,
+    /// The request was at fault: a 4xx of ours or of the upstream, except 429.
+    ClientError,
+    /// Refused by a limit, ours or the upstream's.
+    RateLimited,
+    /// Refused by a spent budget or quota.
+    QuotaRejected,
+    /// The upstream failed.
+    UpstreamError,
+    /// We failed.
+    ProxyError,
+    /// The client went away first.
+    ClientAborted,
+}
+
+/// What the response cache did; the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// Answered from the cache.
+    Hit,
+    /// Not there.
+    Miss,
+    /// Shared the answer of an identical request in flight.
+    Joined,
+    /// Not asked: switched off, or not cacheable.
+    Bypass,
+    /// Asked, and failed.
+    Error,
+}
+
+/// How one try at the upstream ended; the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// An answer below 400.
+    Ok,
+    /// An answer from 400 to 499 except 429.
+    ClientError,
+    /// 429.
+    RateLimited,
+    /// 529.
+    Overloaded,
+    /// Another answer from 500.
+    ServerError,
+    /// No connection.
+    ConnectFailed,
+    /// A wait ran out.
+    TimedOut,
+    /// The connection broke.
+    Broken,
+}
+
+/// A part of our own time; the label `phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the envelope.
+    Parse,
+    /// Limits, quotas and budgets.
+    Limits,
+    /// Classifying and deciding.
+    Classify,
+    /// Looking into the response cache.
+    Cache,
+    /// All of it.
+    Total,
+}
+
+/// What was asked of a limit; the label `limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitKind {
+    /// Requests per minute.
+    Requests,
+    /// Input tokens per minute.
+    InputTokens,
+    /// Output tokens per minute.
+    OutputTokens,
+    /// Requests in flight.
+    Concurrency,
+    /// Money per period.
+    Budget,
+    /// Tokens per period.
+    Quota,
+}
+
+/// What a limit said; the label `decision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitDecision {
+    /// Within.
+    Allowed,
+    /// Beyond.
+    Refused,
+}
+
+/// A budget's period; the label `window`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// A day.
+    Day,
+    /// An ISO week.
+    Week,
+    /// A calendar month.
+    Month,
+}
+
+/// Gives an enum its label values, in the order of its variants.
+macro_rules! names {
+    ($($kind:ident: $($variant:ident = $name:literal),+;)+) => {$(
+        impl $kind {
+            /// Every variant, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Returns the label value.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    )+};
+}
+
+names! {
+    Outcome: Ok = "ok", ClientError = "client_error", RateLimited = "rate_limited",
+        QuotaRejected = "quota_rejected", UpstreamError = "upstream_error", ProxyError = "proxy_error",
+        ClientAborted = "client_aborted";
+    CacheResult: Hit = "hit", Miss = "miss", Joined = "joined", Bypass = "bypass", Error = "error";
+    AttemptResult: Ok = "ok", ClientError = "client_error", RateLimited = "rate_limited",
+        Overloaded = "overloaded", ServerError = "server_error", ConnectFailed = "connect_failed",
+        TimedOut = "timed_out", Broken = "broken";
+    Phase: Parse = "parse", Limits = "limits", Classify = "classify", Cache = "cache", Total = "total";
+    LimitKind: Requests = "requests", InputTokens = "input_tokens", OutputTokens = "output_tokens",
+        Concurrency = "concurrency", Budget = "budget", Quota = "quota";
+    LimitDecision: Allowed = "allowed", Refused = "refused";
+    Window: Day = "day", Week = "week", Month = "month";
+}
+
+/// The cost of an exchange by kind of token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CostParts {
+    /// Uncached input.
+    pub input: NanoUsd,
+    /// Output.
+    pub output: NanoUsd,
+    /// Read from the prompt cache.
+    pub cache_read: NanoUsd,
+    /// Written to the prompt cache for five minutes.
+    pub cache_write_5m: NanoUsd,
+    /// Written to the prompt cache for an hour.
+    pub cache_write_1h: NanoUsd,
+}
+
+impl CostParts {
+    /// Returns six amounts that sum to `total` exactly: the five kinds, then what they leave (`other`: web
+    /// searches, rounding). A part that would pass the total is cut to what is left of it.
+    pub(super) fn fitted_to(self, total: NanoUsd) -> [u64; 6] {
+        let mut left = u64::try_from(total.0).unwrap_or(0);
+        let parts = [self.input, self.output, self.cache_read, self.cache_write_5m, self.cache_write_1h];
+        let mut fitted = [0; 6];
+        for (cell, part) in fitted.iter_mut().zip(parts) {
+            *cell = u64::try_from(part.0).unwrap_or(0).min(left);
+            left -= *cell;
+        }
+        fitted[5] = left;
+        fitted
+    }
+}
+
+/// A tool whose result came back in a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolUse<'a> {
+    /// The tool's name as the client gave it; folded to `_other` unless well known.
+    pub name: &'a str,
+    /// Whether the result was an error.
+    pub failed: bool,
+}
+
+/// All that metrics want to know about one finished exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeFacts<'a> {
+    /// A configured tenant's name.
+    pub tenant: &'a str,
+    /// A catalog model id; anything else must be given as `_other`.
+    pub model: &'a str,
+    /// The tier asked for.
+    pub requested_tier: Tier,
+    /// The tier sent to.
+    pub tier: Tier,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// From the request's first byte to the answer's last.
+    pub duration: Duration,
+    /// To the answer's first content; `None` where there was none.
+    pub time_to_first_token: Option<Duration>,
+    /// Tokens as billed.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// The same by kind of token; what the parts leave of `cost` is counted as `other`.
+    pub cost_parts: CostParts,
+    /// What it would have cost at the model asked for.
+    pub baseline_requested: NanoUsd,
+    /// What it would have cost at the opus tier.
+    pub baseline_all_opus: NanoUsd,
+    /// What an answer from the response cache would have cost; zero otherwise.
+    pub cache_saved: NanoUsd,
+    /// What the response cache did; `None` where it was not reached.
+    pub cache: Option<CacheResult>,
+    /// The decisive reason code of the route; `None` where nothing was decided.
+    pub reason: Option<&'a str>,
+    /// The routing mode in force.
+    pub mode: Mode,
+    /// Whether the model had no price of its own.
+    pub unpriced: bool,
+    /// Results of tools in the request.
+    pub tools: &'a [ToolUse<'a>],
+}
+
+/// The state of one budget.
+#[derive(Clone, Debug)]
+pub struct BudgetReading {
+    /// A configured tenant's name.
+    pub tenant: String,
+    /// Which period.
+    pub window: Window,
+    /// Spent in the running period, by the counter that enforces.
+    pub spend: NanoUsd,
+    /// The ceiling; `None` where none is set.
+    pub budget: Option<NanoUsd>,
+    /// When the period ends, in seconds since 1970.
+    pub reset_timestamp_s: i64,
+}
+
+/// The journal's own counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JournalReading {
+    /// Records written since start.
+    pub records: u64,
+    /// Writes that failed since start.
+    pub write_failures: u64,
+    /// Sequence number of the last record.
+    pub head_sequence: u64,
+}
+
+/// What is read from others at each scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// Every budget of every tenant.
+    pub budgets: Vec<BudgetReading>,
+    /// Money held for requests in flight; zero when idle.
+    pub reserved: NanoUsd,
+    /// The journal's counts.
+    pub journal: JournalReading,
+}
+
+/// One of the upstream's limits, from its `anthropic-ratelimit-*` headers.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamLimit<'a> {
+    /// The family of models that shares the limit.
+    pub family: &'a str,
+    /// `requests`, `tokens`, `input_tokens` or `output_tokens`.
+    pub kind: &'static str,
+    /// The ceiling.
+    pub limit: i64,
+    /// What is left.
+    pub remaining: i64,
+    /// When it is full again, in seconds since 1970.
+    pub reset_timestamp_s: i64,
+}

@@ -1,0 +1,356 @@
+//! The counters themselves: one method per event.
+//!
+//! Called from the pipeline and the edges; never blocks and never fails. Cells that an exchange needs are
+//! resolved once per tenant, model and tier and kept ([`Cells`], at most [`CELLS_MAX`] sets; beyond that
+//! they are resolved each time). Budgets, reservations and the journal are not counted here but read from
+//! their owners when `/metrics` is asked for ([`Metrics::read_from`]).
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use jiff::Timestamp;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
+
+use super::facts::{
+    AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Outcome, Phase, Readings,
+    UpstreamLimit,
+};
+use super::family::{Family, OTHER, SeriesCap, options, registered};
+use super::table::{self, KNOWN_TOOLS, Row};
+use crate::config::Mode;
+use crate::tier::Tier;
+
+/// Every metric of the process.
+pub struct Metrics {
+    pub(super) registry: Registry,
+    requests: Family<IntCounter>,
+    durations: Family<Histogram>,
+    first_token: Family<Histogram>,
+    per_token: Family<Histogram>,
+    overhead: Vec<Option<Histogram>>,
+    inflight: Family<IntGauge>,
+    connections: IntGauge,
+    attempts: Family<IntCounter>,
+    tokens: Family<IntCounter>,
+    pub(super) cost: Family<IntCounter>,
+    pub(super) baseline: Family<IntCounter>,
+    pub(super) cache_saved: Family<IntCounter>,
+    routes: Family<IntCounter>,
+    tools: Family<IntCounter>,
+    cache_requests: Family<IntCounter>,
+    limit_decisions: Family<IntCounter>,
+    leaked: IntCounter,
+    upstream_limits: [Family<IntGauge>; 3],
+    unpriced: Family<IntCounter>,
+    panics: IntCounter,
+    reload_ok: IntGauge,
+    reload_time: IntGauge,
+    pub(super) policy_version: Mutex<String>,
+    pub(super) source: OnceLock<Source>,
+    cells: DashMap<Box<str>, Arc<Cells>>,
+}
+
+type Source = Box<dyn Fn() -> Readings + Send + Sync>;
+
+/// The cells of one tenant, model and tier.
+struct Cells {
+    tokens: [Option<IntCounter>; 5],
+    cost: [Option<IntCounter>; 6],
+    baseline: [Option<IntCounter>; 2],
+    durations: [OnceLock<Option<Histogram>>; 2],
+    first_token: Option<Histogram>,
+    per_token: Option<Histogram>,
+}
+
+/// One request being handled; gone from the gauge when dropped.
+#[derive(Debug)]
+pub struct InFlight(Option<IntGauge>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(gauge) = &self.0 {
+            gauge.dec();
+        }
+    }
+}
+
+impl Metrics {
+    /// Returns empty metrics that hold about `series_max` series at most.
+    ///
+    /// # Errors
+    ///
+    /// Only if the table is at odds with itself, which tests rule out.
+    pub fn new(series_max: usize) -> Result<Self> {
+        let registry = Registry::new();
+        let dropped = registered(
+            IntCounterVec::new(options(table::SERIES_DROPPED), table::SERIES_DROPPED.labels)?,
+            &registry,
+        )?;
+        for row in table::TABLE.iter().filter(|row| !row.labels.is_empty()) {
+            dropped.get_metric_with_label_values(&[row.name])?;
+        }
+        let cap = SeriesCap::new(series_max, dropped);
+        let counter = |row| Family::counter(row, &cap, &registry);
+        let gauge = |row| Family::<IntGauge>::gauge(row, &cap, &registry);
+        let histogram = |row| Family::<Histogram>::histogram(row, &cap, &registry);
+        let single = |row: &Row| registered(IntCounter::with_opts(options(row))?, &registry);
+        let single_gauge = |row: &Row| registered(IntGauge::with_opts(options(row))?, &registry);
+        let overhead = histogram(table::OVERHEAD)?;
+        let metrics = Self {
+            requests: counter(table::REQUESTS)?,
+            durations: histogram(table::DURATION)?,
+            first_token: histogram(table::FIRST_TOKEN)?,
+            per_token: histogram(table::PER_TOKEN)?,
+            overhead: Phase::ALL.iter().map(|phase| overhead.cell(&[phase.name()])).collect(),
+            inflight: gauge(table::INFLIGHT)?,
+            connections: single_gauge(table::CONNECTIONS)?,
+            attempts: counter(table::ATTEMPTS)?,
+            tokens: counter(table::TOKENS)?,
+            cost: Family::money(table::COST, &cap),
+            baseline: Family::money(table::BASELINE, &cap),
+            cache_saved: Family::money(table::CACHE_SAVED, &cap),
+            routes: counter(table::ROUTES)?,
+            tools: counter(table::TOOLS)?,
+            cache_requests: counter(table::CACHE_REQUESTS)?,
+            limit_decisions: counter(table::LIMIT_DECISIONS)?,
+            leaked: single(table::LEAKED)?,
+            upstream_limits: [
+                gauge(table::UPSTREAM_LIMIT)?,
+                gauge(table::UPSTREAM_REMAINING)?,
+                gauge(table::UPSTREAM_RESET)?,
+            ],
+            unpriced: counter(table::UNPRICED)?,
+            panics: single(table::PANICS)?,
+            reload_ok: single_gauge(table::RELOAD_OK)?,
+            reload_time: single_gauge(table::RELOAD_TIME)?,
+            policy_version: Mutex::default(),
+            source: OnceLock::new(),
+            cells: DashMap::new(),
+            registry,
+        };
+        metrics.expect_rare();
+        Ok(metrics)
+    }
+
+    /// Sets where budgets, reservations and the journal's counts are read at each scrape; the first call counts.
+    pub fn read_from(&self, source: impl Fn() -> Readings + Send + Sync + 'static) {
+        let _ = self.source.set(Box::new(source));
+    }
+
+    /// Creates the rare counters of these tenants at zero, so that their first event is an increase.
+    pub fn expect_tenants(&self, tenants: &[&str]) {
+        for tenant in tenants {
+            for limit in LimitKind::ALL {
+                self.limit_decisions.cell(&[tenant, limit.name(), LimitDecision::Refused.name()]);
+            }
+            for baseline in BASELINES {
+                self.baseline.cell(&[tenant, baseline]);
+            }
+            self.cache_saved.cell(&[tenant]);
+            self.inflight.cell(&[tenant]);
+        }
+    }
+
+    /// Counts a request of `tenant` as being handled until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self, tenant: &str) -> InFlight {
+        let gauge = self.inflight.cell(&[tenant]);
+        if let Some(gauge) = &gauge {
+            gauge.inc();
+        }
+        InFlight(gauge)
+    }
+
+    /// Returns how many requests are being handled.
+    #[must_use]
+    pub fn inflight_requests(&self) -> u64 {
+        let sum: i64 = self.inflight.cells().iter().map(|(_, gauge)| gauge.get()).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Counts one ended exchange.
+    pub fn record_exchange(&self, facts: &ExchangeFacts<'_>) {
+        let cells = self.cells_of(facts);
+        let (tier, stream) = (facts.tier.name(), flag(facts.stream));
+        count(
+            self.requests.cell(&[facts.tenant, tier, facts.model, facts.outcome.name(), stream]).as_ref(),
+            1,
+        );
+        let duration = cells.durations[usize::from(facts.stream)]
+            .get_or_init(|| self.durations.cell(&[facts.tenant, tier, stream]));
+        observe(duration.as_ref(), facts.duration);
+        record_pace(facts, &cells);
+        let usage = &facts.usage;
+        let tokens = [
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_5m_tokens,
+            usage.cache_write_1h_tokens,
+        ];
+        count_all(&cells.tokens, &tokens);
+        count_all(&cells.cost, &facts.cost_parts.fitted_to(facts.cost));
+        let baselines = [facts.baseline_requested, facts.baseline_all_opus];
+        count_all(&cells.baseline, &baselines.map(|amount| u64::try_from(amount.0).unwrap_or(0)));
+        if facts.cache_saved.0 > 0 {
+            count(self.cache_saved.cell(&[facts.tenant]).as_ref(), facts.cache_saved.0.unsigned_abs());
+        }
+        if let Some(result) = facts.cache {
+            self.record_cache(facts.tenant, result);
+        }
+        if let Some(reason) = facts.reason {
+            let labels = [facts.tenant, facts.requested_tier.name(), tier, reason, mode_name(facts.mode)];
+            count(self.routes.cell(&labels).as_ref(), 1);
+        }
+        for tool in facts.tools {
+            let name = if KNOWN_TOOLS.contains(&tool.name) { tool.name } else { OTHER };
+            let result = if tool.failed { "error" } else { "ok" };
+            count(self.tools.cell(&[facts.tenant, name, result]).as_ref(), 1);
+        }
+        if facts.unpriced {
+            count(self.unpriced.cell(&[facts.model]).as_ref(), 1);
+        }
+    }
+
+    /// Counts the time that one phase of ours took.
+    pub fn record_overhead(&self, phase: Phase, time: Duration) {
+        observe(self.overhead.get(phase as usize).and_then(Option::as_ref), time);
+    }
+
+    /// Counts one try at the upstream.
+    pub fn record_attempt(&self, tier: Tier, result: AttemptResult) {
+        count(self.attempts.cell(&[tier.name(), result.name()]).as_ref(), 1);
+    }
+
+    /// Counts one answer of a limit, quota or budget.
+    pub fn record_limit(&self, tenant: &str, limit: LimitKind, decision: LimitDecision) {
+        count(self.limit_decisions.cell(&[tenant, limit.name(), decision.name()]).as_ref(), 1);
+    }
+
+    /// Notes the upstream's limit as its last answer told it.
+    pub fn record_upstream_limit(&self, limit: &UpstreamLimit<'_>) {
+        let values = [limit.limit, limit.remaining, limit.reset_timestamp_s];
+        for (family, value) in self.upstream_limits.iter().zip(values) {
+            if let Some(gauge) = family.cell(&[limit.family, limit.kind]) {
+                gauge.set(value);
+            }
+        }
+    }
+
+    /// Counts a client connection opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// Counts a client connection closed.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// Counts a reservation that was dropped without being posted or voided.
+    pub fn record_leaked_reservation(&self) {
+        self.leaked.inc();
+    }
+
+    /// Counts a caught panic.
+    pub fn record_panic(&self) {
+        self.panics.inc();
+    }
+
+    /// Notes that the configuration `policy_version` is in force since `now`.
+    pub fn record_reload(&self, policy_version: &str, now: Timestamp) {
+        policy_version.clone_into(&mut self.policy_version.lock().unwrap_or_else(PoisonError::into_inner));
+        self.reload_ok.set(1);
+        self.reload_time.set(now.as_second());
+    }
+
+    /// Notes that a load failed and the configuration before it stays.
+    pub fn record_failed_reload(&self) {
+        self.reload_ok.set(0);
+    }
+
+    fn record_cache(&self, tenant: &str, result: CacheResult) {
+        count(self.cache_requests.cell(&[tenant, result.name()]).as_ref(), 1);
+    }
+
+    /// Creates at zero what is rare and needs no tenant.
+    fn expect_rare(&self) {
+        self.unpriced.cell(&[OTHER]);
+        for tier in Tier::ROUTED {
+            for result in AttemptResult::ALL {
+                self.attempts.cell(&[tier.name(), result.name()]);
+            }
+        }
+    }
+
+    fn cells_of(&self, facts: &ExchangeFacts<'_>) -> Arc<Cells> {
+        let key = [facts.tenant, facts.model, facts.tier.name()].join("\u{1f}");
+        if let Some(cells) = self.cells.get(key.as_str()) {
+            return Arc::clone(&cells);
+        }
+        let cells = Arc::new(Cells {
+            tokens: TOKEN_TYPES.map(|kind| self.tokens.cell(&[facts.tenant, facts.model, kind])),
+            cost: COST_TYPES.map(|kind| self.cost.cell(&[facts.tenant, facts.model, kind])),
+            baseline: BASELINES.map(|baseline| self.baseline.cell(&[facts.tenant, baseline])),
+            durations: Default::default(),
+            first_token: self.first_token.cell(&[facts.tier.name()]),
+            per_token: self.per_token.cell(&[facts.tier.name()]),
+        });
+        if self.cells.len() < CELLS_MAX {
+            self.cells.insert(key.into_boxed_str(), Arc::clone(&cells));
+        }
+        cells
+    }
+}
+
+/// Records the time to the first token, and the time per token after it where there are at least two.
+fn record_pace(facts: &ExchangeFacts<'_>, cells: &Cells) {
+    let Some(first) = facts.time_to_first_token else { return };
+    observe(cells.first_token.as_ref(), first);
+    let later = facts.usage.output_tokens.saturating_sub(1);
+    if facts.stream && facts.outcome == Outcome::Ok && later > 0 {
+        let later = u32::try_from(later).unwrap_or(u32::MAX);
+        observe(cells.per_token.as_ref(), facts.duration.saturating_sub(first) / later);
+    }
+}
+
+fn count(cell: Option<&IntCounter>, by: u64) {
+    if let Some(cell) = cell {
+        cell.inc_by(by);
+    }
+}
+
+fn count_all(cells: &[Option<IntCounter>], amounts: &[u64]) {
+    for (cell, amount) in cells.iter().zip(amounts).filter(|(_, amount)| **amount > 0) {
+        count(cell.as_ref(), *amount);
+    }
+}
+
+fn observe(histogram: Option<&Histogram>, time: Duration) {
+    if let Some(histogram) = histogram {
+        histogram.observe(time.as_secs_f64());
+    }
+}
+
+const fn flag(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Shadow => "shadow",
+        Mode::Enforce => "enforce",
+    }
+}
+
+const TOKEN_TYPES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
+const COST_TYPES: [&str; 6] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "other"];
+const BASELINES: [&str; 2] = ["requested", "all_opus"];
+
+/// Resolved sets of cells that are kept.
+const CELLS_MAX: usize = 8_192;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Writes `/metrics` in the Prometheus text format, version 0.0.4.
+//!
+//! Rows come in the table's order, each with its help and type even while it has no series, so that names can
+//! be found on an idle gateway. Money is written from the integer, never through a float.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::PoisonError;
+
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, TextEncoder};
+
+use super::facts::{BudgetReading, Readings};
+use super::family::Family;
+use super::metrics::Metrics;
+use super::table::{self, Row, TABLE};
+use crate::money::NanoUsd;
+
+impl Metrics {
+    /// Returns the text of `/metrics`.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let readings = self.source.get().map(|read| read()).unwrap_or_default();
+        let mut gathered: HashMap<String, MetricFamily> =
+            self.registry.gather().into_iter().map(|family| (family.name().to_owned(), family)).collect();
+        let mut page = String::with_capacity(64 * 1024);
+        for row in TABLE {
+            if let Some(family) = gathered.remove(row.name) {
+                let _ = TextEncoder::new().encode_utf8(&[family], &mut page);
+                continue;
+            }
+            let _ =
+                writeln!(page, "# HELP {} {}\n# TYPE {} {}", row.name, row.help, row.name, row.type_name());
+            for (labels, value) in self.samples(row, &readings) {
+                write_sample(&mut page, row, &labels, &value);
+            }
+        }
+        page
+    }
+
+    /// Returns the samples of a row that the registry does not hold.
+    fn samples(&self, row: &Row, readings: &Readings) -> Vec<(Vec<String>, String)> {
+        let single = |value: String| vec![(Vec::new(), value)];
+        match row.name {
+            name if name == table::COST.name => money(&self.cost),
+            name if name == table::BASELINE.name => money(&self.baseline),
+            name if name == table::CACHE_SAVED.name => money(&self.cache_saved),
+            name if name == table::SPEND.name => budgets(readings, |budget| Some(budget.spend.to_string())),
+            name if name == table::BUDGET.name => {
+                budgets(readings, |budget| budget.budget.map(|amount| amount.to_string()))
+            }
+            name if name == table::BUDGET_RESET.name => {
+                budgets(readings, |budget| Some(budget.reset_timestamp_s.to_string()))
+            }
+            name if name == table::RESERVED.name => single(readings.reserved.to_string()),
+            name if name == table::AUDIT_RECORDS.name => single(readings.journal.records.to_string()),
+            name if name == table::AUDIT_FAILURES.name => single(readings.journal.write_failures.to_string()),
+            name if name == table::AUDIT_HEAD.name => single(readings.journal.head_sequence.to_string()),
+            name if name == table::BUILD_INFO.name => {
+                vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], "1".to_owned())]
+            }
+            name if name == table::CONFIG_INFO.name => {
+                let version = self.policy_version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                vec![(vec![version], "1".to_owned())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn money(family: &Family<IntCounter>) -> Vec<(Vec<String>, String)> {
+    let dollars = |cell: IntCounter| NanoUsd(i64::try_from(cell.get()).unwrap_or(i64::MAX)).to_string();
+    family.cells().into_iter().map(|(labels, cell)| (labels, dollars(cell))).collect()
+}
+
+fn budgets(
+    readings: &Readings,
+    value: impl Fn(&BudgetReading) -> Option<String>,
+) -> Vec<(Vec<String>, String)> {
+    let labelled = |budget: &BudgetReading| {
+        value(budget).map(|value| (vec![budget.tenant.clone(), budget.window.name().to_owned()], value))
+    };
+    readings.budgets.iter().filter_map(labelled).collect()
+}
+
+fn write_sample(page: &mut String, row: &Row, labels: &[String], value: &str) {
+    page.push_str(row.name);
+    for (index, (label, text)) in row.labels.iter().zip(labels).enumerate() {
+        page.push(if index == 0 { '{' } else { ',' });
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(page, "{label}=\"{text}\"");
+    }
+    page.push_str(if row.labels.is_empty() || labels.is_empty() { " " } else { "} " });
+    page.push_str(value);
+    page.push('\n');
+}

@@ -1,0 +1,240 @@
+//! Every metric by name: the one table from which families are built and `docs/metrics.md` is written.
+
+use std::fmt::Write as _;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Grows only.
+    Counter,
+    /// Grows only; nano-dollars, written as dollars with nine decimals.
+    MoneyCounter,
+    /// Goes both ways.
+    Gauge,
+    /// Goes both ways; nano-dollars, written as dollars with nine decimals.
+    MoneyGauge,
+    /// Counts by upper bound in seconds.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// The full name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Label names, in order.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+impl Row {
+    const fn new(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, kind, labels, help }
+    }
+
+    /// Returns the type as Prometheus names it.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter | Kind::MoneyCounter => "counter",
+            Kind::Gauge | Kind::MoneyGauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
+
+    /// Returns how many series one label set makes: a histogram has one per bucket, `+Inf`, sum and count.
+    #[must_use]
+    pub const fn series(&self) -> usize {
+        match self.kind {
+            Kind::Histogram(bounds) => bounds.len() + 3,
+            _ => 1,
+        }
+    }
+}
+
+/// Returns `docs/metrics.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = String::from(INTRODUCTION);
+    for row in TABLE {
+        let labels = row.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels = if labels.is_empty() { "–" } else { &labels };
+        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", row.name, row.type_name(), row.help);
+    }
+    page.push_str("\n## Buckets\n\n| Metric | Upper bounds in seconds |\n| --- | --- |\n");
+    for row in TABLE {
+        if let Kind::Histogram(bounds) = row.kind {
+            let bounds = bounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(page, "| `{}` | {bounds} |", row.name);
+        }
+    }
+    page.push_str("\n## Labels\n\n| Label | Values |\n| --- | --- |\n");
+    for (label, values) in LABELS {
+        let _ = writeln!(page, "| `{label}` | {values} |");
+    }
+    page
+}
+
+/// Labels whose values come from configuration or from outside; past the cap they fold to `_other`.
+pub(super) const FREE_LABELS: &[&str] = &["tenant", "model", "tool", "family", "reason"];
+
+/// Tools counted by name: those of Claude Code and the upstream's own; all others are `_other`.
+pub(super) const KNOWN_TOOLS: &[&str] = &[
+    "Agent",
+    "AskUserQuestion",
+    "Bash",
+    "BashOutput",
+    "Edit",
+    "ExitPlanMode",
+    "Glob",
+    "Grep",
+    "KillShell",
+    "LS",
+    "MultiEdit",
+    "NotebookEdit",
+    "NotebookRead",
+    "Read",
+    "Skill",
+    "SlashCommand",
+    "Task",
+    "TodoWrite",
+    "WebFetch",
+    "WebSearch",
+    "Write",
+    "bash",
+    "code_execution",
+    "computer",
+    "memory",
+    "str_replace_based_edit_tool",
+    "web_fetch",
+    "web_search",
+];
+
+const DURATION_S: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
+const FIRST_TOKEN_S: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
+const PER_TOKEN_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const OVERHEAD_S: &[f64] =
+    &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+
+macro_rules! table {
+    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)+) => {
+        $(pub(super) const $id: &Row = &Row::new(concat!("tercet_", $name), $kind, &[$($label),*], $help);)+
+
+        /// Every metric, in the order of `/metrics` and of the documentation.
+        pub const TABLE: &[&Row] = &[$($id),+];
+    };
+}
+
+table! {
+    REQUESTS = "requests_total", Kind::Counter, ["tenant", "tier", "model", "outcome", "stream"],
+        "Exchanges ended.";
+    DURATION = "request_duration_seconds", Kind::Histogram(DURATION_S), ["tenant", "tier", "stream"],
+        "Time from the first byte of a request to the last of its answer.";
+    FIRST_TOKEN = "time_to_first_token_seconds", Kind::Histogram(FIRST_TOKEN_S), ["tier"],
+        "Time to the first content of an answer.";
+    PER_TOKEN = "time_per_output_token_seconds", Kind::Histogram(PER_TOKEN_S), ["tier"],
+        "Time per output token after the first, of streamed answers.";
+    OVERHEAD = "overhead_seconds", Kind::Histogram(OVERHEAD_S), ["phase"],
+        "Time the gateway itself adds.";
+    INFLIGHT = "inflight_requests", Kind::Gauge, ["tenant"], "Requests being handled.";
+    CONNECTIONS = "connections", Kind::Gauge, [], "Open client connections.";
+    ATTEMPTS = "upstream_attempts_total", Kind::Counter, ["tier", "result"], "Tries at the upstream.";
+    TOKENS = "tokens_total", Kind::Counter, ["tenant", "model", "token_type"],
+        "Tokens as billed; the types are disjoint, input is uncached input.";
+    COST = "cost_usd_total", Kind::MoneyCounter, ["tenant", "model", "token_type"],
+        "Money spent at list price; sums to the journal.";
+    BASELINE = "baseline_cost_usd_total", Kind::MoneyCounter, ["tenant", "baseline"],
+        "What the same exchanges would have cost without routing.";
+    CACHE_SAVED = "response_cache_saved_usd_total", Kind::MoneyCounter, ["tenant"],
+        "What answers from the response cache would have cost.";
+    ROUTES = "route_decisions_total", Kind::Counter, ["tenant", "requested_tier", "tier", "reason", "mode"],
+        "Route decisions by their decisive reason.";
+    TOOLS = "tool_results_total", Kind::Counter, ["tenant", "tool", "result"], "Tool results seen in requests.";
+    CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
+        "What the response cache did.";
+    LIMIT_DECISIONS = "ratelimit_decisions_total", Kind::Counter, ["tenant", "limit", "decision"],
+        "What limits, quotas and budgets decided.";
+    SPEND = "tenant_spend_usd", Kind::MoneyGauge, ["tenant", "window"],
+        "Spent in the running period, by the counter that enforces the budget.";
+    BUDGET = "tenant_budget_usd", Kind::MoneyGauge, ["tenant", "window"], "The budget of the period.";
+    BUDGET_RESET = "tenant_budget_reset_timestamp_seconds", Kind::Gauge, ["tenant", "window"],
+        "When the running period ends.";
+    RESERVED = "reserved_usd", Kind::MoneyGauge, [], "Money held for requests in flight; zero when idle.";
+    LEAKED = "reservations_leaked_total", Kind::Counter, [],
+        "Reservations that nobody posted or voided; any is a bug.";
+    UPSTREAM_LIMIT = "upstream_ratelimit_limit", Kind::Gauge, ["family", "kind"], "The upstream's limit.";
+    UPSTREAM_REMAINING = "upstream_ratelimit_remaining", Kind::Gauge, ["family", "kind"],
+        "What is left of the upstream's limit.";
+    UPSTREAM_RESET = "upstream_ratelimit_reset_timestamp_seconds", Kind::Gauge, ["family", "kind"],
+        "When the upstream's limit is full again.";
+    UNPRICED = "unpriced_requests_total", Kind::Counter, ["model"],
+        "Exchanges whose model has no price in the catalog.";
+    AUDIT_RECORDS = "audit_records_total", Kind::Counter, [], "Journal records written since start.";
+    AUDIT_FAILURES = "audit_write_failures_total", Kind::Counter, [], "Journal writes that failed since start.";
+    AUDIT_HEAD = "audit_head_sequence", Kind::Gauge, [], "Sequence number of the journal's last record.";
+    PANICS = "panics_total", Kind::Counter, [], "Panics caught; any is a bug.";
+    SERIES_DROPPED = "metric_series_dropped_total", Kind::Counter, ["metric"],
+        "Label sets folded to _other because the series cap was reached.";
+    BUILD_INFO = "build_info", Kind::Gauge, ["version"], "Always 1; the version that runs.";
+    CONFIG_INFO = "config_info", Kind::Gauge, ["policy_version"], "Always 1; the configuration in force.";
+    RELOAD_OK = "config_last_reload_successful", Kind::Gauge, [],
+        "Whether the last load of the configuration succeeded, 1 or 0.";
+    RELOAD_TIME = "config_last_reload_success_timestamp_seconds", Kind::Gauge, [],
+        "When the configuration in force was loaded.";
+}
+
+const LABELS: &[(&str, &str)] = &[
+    ("tenant", "configured names, `_other`"),
+    ("model", "model ids of the catalog, `_other`"),
+    ("tier, requested_tier", "`haiku`, `sonnet`, `opus`, `other`"),
+    (
+        "outcome",
+        "`ok`, `client_error`, `rate_limited`, `quota_rejected`, `upstream_error`, `proxy_error`, `client_aborted`",
+    ),
+    ("stream", "`true`, `false`"),
+    ("phase", "`parse`, `limits`, `classify`, `cache`, `total`"),
+    (
+        "result (attempts)",
+        "`ok`, `client_error`, `rate_limited`, `overloaded`, `server_error`, `connect_failed`, `timed_out`, `broken`",
+    ),
+    ("result (tools)", "`ok`, `error`"),
+    ("result (response cache)", "`hit`, `miss`, `joined`, `bypass`, `error`"),
+    (
+        "token_type",
+        "`input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h`; of cost also `other` (web searches, \
+         rounding)",
+    ),
+    ("baseline", "`requested` (the model asked for), `all_opus`"),
+    ("reason", "reason codes of the route decision"),
+    ("mode", "`off`, `shadow`, `enforce`"),
+    ("tool", "well-known tools, `_other`"),
+    ("limit", "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `budget`, `quota`"),
+    ("decision", "`allowed`, `refused`"),
+    ("window", "`day`, `week`, `month`"),
+    ("family", "families of models that share an upstream limit, `_other`"),
+    ("kind", "`requests`, `tokens`, `input_tokens`, `output_tokens`"),
+    ("metric", "names of this table"),
+];
+
+const INTRODUCTION: &str = "# Metrics
+
+Written by `UPDATE=1 cargo test --lib telemetry`; do not edit.
+
+`GET /metrics` on the admin listener answers in the Prometheus text format. Sums are kept as integers; money is
+kept in nano-dollars and written in dollars with nine decimals. No label holds a user, a key, a session, a path
+or text of a prompt. Past three quarters of `telemetry.series_max` a new label set has its open labels (`tenant`,
+`model`, `tool`, `family`, `reason`) folded to `_other`, which `tercet_metric_series_dropped_total` counts; the last
+quarter is kept for the folded sets, so that no sum loses anything.
+
+| Metric | Type | Labels | Meaning |
+| --- | --- | --- | --- |
+";

@@ -1,0 +1,188 @@
+//! Opening connections, and knowing afterwards what came over each.
+//!
+//! A connection counts the bytes of answers read from it, after TLS. hyper copies a connection's extra data
+//! once before it hands a request over; [`Boarding`] notes the count at that moment, so that a failed attempt
+//! can tell for certain whether its connection had served before and whether any byte of *its* answer came.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::UpstreamProblem;
+
+/// What has come over one connection.
+#[derive(Debug, Default)]
+pub struct ConnectionTrace {
+    read_bytes: AtomicU64,
+}
+
+/// What had been read of a connection when a request was about to go out over it.
+#[derive(Debug)]
+pub(super) struct Boarding {
+    pub(super) trace: Arc<ConnectionTrace>,
+    read_before: Option<u64>,
+}
+
+/// Connects TCP and TLS within one deadline.
+#[derive(Clone)]
+pub(super) struct Connector {
+    inner: HttpsConnector<HttpConnector>,
+    timeout: Duration,
+}
+
+/// A connection that counts what it reads.
+pub(super) struct Traced {
+    inner: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
+    trace: Arc<ConnectionTrace>,
+}
+
+impl ConnectionTrace {
+    /// Returns the bytes of answers read so far, heads and framing included, TLS excluded.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Acquire)
+    }
+}
+
+impl Boarding {
+    /// Whether an earlier answer came over the connection.
+    pub(super) fn reused(&self) -> bool {
+        self.read_before.is_some_and(|before| before > 0)
+    }
+
+    /// Whether nothing was read since the request was handed over.
+    pub(super) fn silent(&self) -> bool {
+        self.read_before == Some(self.trace.read_bytes())
+    }
+}
+
+impl Clone for Boarding {
+    /// A copy of the pool's own notes the count now; a copy of a copy keeps what was noted.
+    fn clone(&self) -> Self {
+        let read_before = self.read_before.unwrap_or_else(|| self.trace.read_bytes());
+        Self { trace: Arc::clone(&self.trace), read_before: Some(read_before) }
+    }
+}
+
+impl Connector {
+    pub(super) fn new(ca: Option<&Path>, timeout: Duration) -> Result<Self, UpstreamProblem> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(TCP_KEEPALIVE));
+        Ok(Self { inner: HttpsConnector::from((http, tls(ca)?)), timeout })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Traced>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.timeout, self.inner.call(target));
+        Box::pin(async move {
+            let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            Ok(TokioIo::new(Traced { inner: TokioIo::new(stream), trace: Arc::default() }))
+        })
+    }
+}
+
+impl Connection for Traced {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(Boarding { trace: Arc::clone(&self.trace), read_before: None })
+    }
+}
+
+impl AsyncRead for Traced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let read = buffer.filled().len().saturating_sub(before);
+        if read > 0 {
+            self.trace.read_bytes.fetch_add(read as u64, Ordering::Release);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Traced {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+}
+
+/// Trusts the built-in roots and those of the `ca` file; speaks HTTP/1.1 only.
+fn tls(ca: Option<&Path>) -> Result<ClientConfig, UpstreamProblem> {
+    let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    if let Some(path) = ca {
+        let problem = |reason: String| UpstreamProblem::Ca { path: path.to_owned(), reason };
+        let mut found = 0_usize;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| problem(error.to_string()))? {
+            let certificate = certificate.map_err(|error| problem(error.to_string()))?;
+            roots.add(certificate).map_err(|error| problem(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(problem("no certificate in it".to_owned()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Idle time after which the kernel probes a connection.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
