@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lengths of answers by tenant and model.
 #[derive(Debug, Default)]
-pub struct Forecast(Mutex<HashMap<(Arc<str>, Arc<str>), Histogram>>);
+pub struct Forecast(Mutex<HashMap<Pair, Histogram>>);
+
+/// A tenant and a model.
+type Pair = (Arc<str>, Arc<str>);
 
 /// Answers by length: place `n` counts those of at most `2^n` tokens that are longer than half of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +67,7 @@ impl Histogram {
 }
 
 /// Stands for the pairs beyond the bound.
-fn shared() -> (Arc<str>, Arc<str>) {
+fn shared() -> Pair {
     (Arc::from("_other"), Arc::from("_other"))
 }
 
@@ -80,7 +83,7 @@ const LEAST_TOKENS: u64 = 1_024;
 mod tests {
     use super::*;
 
-    fn pair(name: &str) -> (Arc<str>, Arc<str>) {
+    fn pair(name: &str) -> Pair {
         (Arc::from(name), Arc::from("claude-opus-5-5"))
     }
 
