@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
-use tercet::budget::{self, Estimate};
+use tercet::budget::{self, Estimate, Expected};
 use tercet::clock::Clock;
 use tercet::config::{Budget, Limits, Quota};
 use tercet::limit;
@@ -43,7 +43,9 @@ fn reserve(criterion: &mut Criterion) {
     let zone = TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC);
     let most = Some(NanoUsd(i64::MAX));
     let money = Budget { daily: most, monthly: most, zone, ..Budget::default() };
-    let estimate = Estimate::new(10_000, 1_024, 64_000, |usage| NanoUsd(usage.output_tokens.cast_signed()));
+    let expected = Expected { output_tokens: 1_024, fresh_permille: 1_000 };
+    let estimate =
+        Estimate::new(10_000, false, expected, 64_000, |usage| NanoUsd(usage.output_tokens.cast_signed()));
     let usage = Usage { input_tokens: 9_000, output_tokens: 700, ..Usage::default() };
     let actual = Actual::of(&usage, NanoUsd(700), clock.now());
     let mut group = criterion.benchmark_group("four levels, six dimensions");
