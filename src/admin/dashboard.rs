@@ -56,14 +56,14 @@ pub(super) fn render(overview: &Overview, live: bool) -> Markup {
                     @if let Err(reason) = &overview.ready {
                         p.alarm role="alert" { strong { "Not ready." } " " (reason) }
                     }
-                    @if overview.recent.is_empty() { (set_up(&overview.set_up, true)) }
+                    @if overview.recent.is_empty() { (set_up(&overview.set_up)) }
                     (figures(overview))
                     div.pair {
-                        div { (tier_mix(&overview.today)) (comparison(&overview.today)) }
+                        div { (tier_mix(&overview.today)) @if overview.today.requests > 0 { (comparison(&overview.today)) } }
                         (tenants(overview))
                     }
                     (recent(overview))
-                    @if !overview.recent.is_empty() { (set_up(&overview.set_up, false)) }
+                    @if !overview.recent.is_empty() { (set_up(&overview.set_up)) }
                 }
                 (colophon(overview))
             }
@@ -256,7 +256,7 @@ fn recent(overview: &Overview) -> Markup {
             @if overview.recent.is_empty() { p.empty { "Waiting for the first request." } } @else {
                 table.recent {
                     thead { tr {
-                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Sent to, for the model asked" }
+                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Model" }
                         th scope="col" { "Why" } th.n scope="col" { "In / out" } th.n scope="col" { "Cost" }
                         th.n scope="col" { "Saved" } th.n scope="col" { "Status" }
                     } }
@@ -300,14 +300,14 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
 fn models(exchange: &RecentExchange) -> Markup {
     html! {
         span.model { span class=(format!("swatch {}", exchange.tier.name())) {} (clip(&exchange.sent)) }
-        @if exchange.asked != exchange.sent { span.asked { "for " (clip(&exchange.asked)) } }
+        @if exchange.asked != exchange.sent { span.asked { "asked " (clip(&exchange.asked)) } }
         @if !exchange.answered.is_empty() && exchange.answered != exchange.sent {
             span.asked { "answered by " (clip(&exchange.answered)) }
         }
     }
 }
 
-fn set_up(set_up: &SetUp, open: bool) -> Markup {
+fn set_up(set_up: &SetUp) -> Markup {
     let (url, model) = (&set_up.base_url, &set_up.model);
     let key = if set_up.needs_key { "a Tercet key" } else { "your own credential, as before" };
     let credential = if set_up.needs_key {
@@ -325,14 +325,12 @@ fn set_up(set_up: &SetUp, open: bool) -> Markup {
          await client.messages.create({{ model: \"{model}\", max_tokens: 64, messages: [{{ role: \"user\", content: \"Hello\" }}] }});"
     );
     html! {
-        section.setup aria-labelledby="setup" {
-            details open[open] {
-                summary { h2 #setup { "Set up a client" } }
-                p.note { "Base URL " code { (url) } ", with " (key) "." }
-                div.snippets {
-                    @for (name, lines) in [("Claude Code", shell), ("Python", python), ("TypeScript", typescript)] {
-                        figure { figcaption { (name) } pre tabindex="0" { code { (lines) } } }
-                    }
+        section aria-labelledby="setup" {
+            h2 #setup { "Set up a client" }
+            p.note { "Base URL " code { (url) } ", with " (key) "." }
+            div.snippets {
+                @for (name, lines) in [("Claude Code", shell), ("Python", python), ("TypeScript", typescript)] {
+                    figure { figcaption { (name) } pre tabindex="0" { code { (lines) } } }
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! one for each 12 bytes of payload. A source that upstream fetches itself is taken for 50,000 tokens. No
 //! prompt is longer than 1,000,000 tokens: upstream refuses those, and bills nothing.
 
+use super::forecast::Expected;
 use crate::money::NanoUsd;
 use crate::usage::Usage;
 
@@ -36,7 +37,9 @@ pub struct PromptSize {
 /// What a request may come to, usually and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Prompt tokens, none taken for cached.
+    /// The whole prompt's tokens.
+    pub prompt_tokens: u64,
+    /// Those of them that are expected not to be read from the prompt cache.
     pub input_tokens: u64,
     /// Tokens of a usual answer; at most `max_output_tokens`.
     pub output_tokens: u64,
@@ -51,6 +54,7 @@ pub struct Estimate {
 impl Estimate {
     /// An answer that costs nothing: from the cache, or joined.
     pub const NOTHING: Self = Self {
+        prompt_tokens: 0,
         input_tokens: 0,
         output_tokens: 0,
         max_output_tokens: 0,
@@ -60,6 +64,7 @@ impl Estimate {
 
     /// The least a request can come to; for an early look at whether anything is left.
     pub const LEAST: Self = Self {
+        prompt_tokens: 1,
         input_tokens: 1,
         output_tokens: 1,
         max_output_tokens: 1,
@@ -67,30 +72,44 @@ impl Estimate {
         max_cost: NanoUsd(1),
     };
 
-    /// Prices a prompt with a usual and a longest answer.
+    /// Prices a prompt with a usual and a longest answer; `caches` where the request writes to the prompt cache.
+    ///
+    /// At most nothing is read from the cache, and all of it is written for an hour where the request caches.
     #[must_use]
     pub fn new(
-        input_tokens: u64,
-        output_tokens: u64,
+        prompt_tokens: u64,
+        caches: bool,
+        expected: Expected,
         max_output_tokens: u64,
         price: impl Fn(&Usage) -> NanoUsd,
     ) -> Self {
-        let output_tokens = output_tokens.min(max_output_tokens);
-        let cost = |output_tokens| price(&Usage { input_tokens, output_tokens, ..Usage::default() });
-        let (cost, max_cost) = (cost(output_tokens), cost(max_output_tokens));
-        Self { input_tokens, output_tokens, max_output_tokens, cost, max_cost: max_cost.max(cost) }
+        let fresh = u128::from(prompt_tokens) * u128::from(expected.fresh_permille.min(1_000));
+        let input_tokens = u64::try_from(fresh.div_ceil(1_000)).unwrap_or(u64::MAX);
+        let cache_read_tokens = prompt_tokens - input_tokens;
+        let output_tokens = expected.output_tokens.min(max_output_tokens);
+        let usual = Usage { cache_read_tokens, output_tokens, ..Usage::default() };
+        let longest = Usage { output_tokens: max_output_tokens, ..Usage::default() };
+        let (usual, longest) = if caches {
+            let written = Usage { cache_write_1h_tokens: prompt_tokens, ..longest };
+            (Usage { cache_write_5m_tokens: input_tokens, ..usual }, written)
+        } else {
+            (Usage { input_tokens, ..usual }, Usage { input_tokens: prompt_tokens, ..longest })
+        };
+        let cost = price(&usual);
+        let max_cost = price(&longest).max(cost);
+        Self { prompt_tokens, input_tokens, output_tokens, max_output_tokens, cost, max_cost }
     }
 
     /// Returns prompt and usual answer together.
     #[must_use]
     pub const fn total_tokens(&self) -> u64 {
-        self.input_tokens.saturating_add(self.output_tokens)
+        self.prompt_tokens.saturating_add(self.output_tokens)
     }
 
     /// Returns prompt and longest answer together.
     #[must_use]
     pub const fn max_total_tokens(&self) -> u64 {
-        self.input_tokens.saturating_add(self.max_output_tokens)
+        self.prompt_tokens.saturating_add(self.max_output_tokens)
     }
 }
 

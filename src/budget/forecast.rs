@@ -1,17 +1,40 @@
-//! How long answers usually are: nine in ten of a tenant's recent answers from a model are not longer.
+//! What requests usually come to: nine in ten of a tenant's recent answers from a model are not longer, and
+//! nine in ten prompts had no larger share that was not read from the prompt cache.
 //!
-//! For each tenant and model a histogram in powers of two, halved whenever it holds 512 answers, so that the
-//! last few hundred count. At most 4,096 pairs are kept; later ones share one. Nothing is stored: after a
-//! start the first answers are taken for 4,096 tokens long. Expected lengths are at least 1,024 tokens.
+//! For each tenant and model two histograms in powers of two, halved whenever they hold 512 answers, so that
+//! the last few hundred count. At most 4,096 pairs are kept; later ones share one. Nothing is stored: after a
+//! start the first answers are taken for 4,096 tokens long and nothing for cached. Expected answers have at
+//! least 1,024 tokens. Without the second, an agent whose prompt is nearly all cached would be held to a
+//! limit on input tokens, and near the end of a budget, as if it were not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lengths of answers by tenant and model.
-#[derive(Debug, Default)]
-pub struct Forecast(Mutex<HashMap<(Arc<str>, Arc<str>), Histogram>>);
+use crate::usage::Usage;
 
-/// Answers by length: place `n` counts those of at most `2^n` tokens that are longer than half of it.
+/// What answers came to, by tenant and model.
+#[derive(Debug, Default)]
+pub struct Forecast(Mutex<HashMap<Pair, Learned>>);
+
+/// A tenant and a model.
+type Pair = (Arc<str>, Arc<str>);
+
+/// What a request is expected to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// Share of the estimated prompt that is not read from the prompt cache, in parts per thousand; 0 to 1,000.
+    pub fresh_permille: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Learned {
+    output_tokens: Histogram,
+    fresh_permille: Histogram,
+}
+
+/// Answers by size: place `n` counts those of at most `2^n` that are larger than half of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Histogram {
     counts: [u32; BINS],
@@ -19,31 +42,36 @@ struct Histogram {
 }
 
 impl Forecast {
-    /// Learns from an answer that ended by itself.
-    pub fn observe(&self, tenant: &Arc<str>, model: &Arc<str>, output_tokens: u64) {
+    /// Learns from an answer that ended by itself, whose prompt was estimated at `prompt_tokens`.
+    pub fn observe(&self, tenant: &Arc<str>, model: &Arc<str>, prompt_tokens: u64, usage: &Usage) {
+        let fresh_tokens = usage.prompt_tokens().saturating_sub(usage.cache_read_tokens);
+        let fresh_permille = u128::from(fresh_tokens) * 1_000 / u128::from(prompt_tokens.max(1));
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (Arc::clone(tenant), Arc::clone(model));
         if held.len() >= PAIRS_MAX && !held.contains_key(&key) {
             key = shared();
         }
-        held.entry(key).or_default().observe(output_tokens);
+        let learned = held.entry(key).or_default();
+        learned.output_tokens.observe(usage.output_tokens);
+        learned.fresh_permille.observe(u64::try_from(fresh_permille).unwrap_or(u64::MAX));
     }
 
-    /// Returns the expected length of an answer of at most `max_tokens`.
+    /// Returns what a request is expected to come to.
     #[must_use]
-    pub fn expected(&self, tenant: &Arc<str>, model: &Arc<str>, max_tokens: u64) -> u64 {
+    pub fn expected(&self, tenant: &Arc<str>, model: &Arc<str>) -> Expected {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let learned = held
-            .get(&(Arc::clone(tenant), Arc::clone(model)))
-            .or_else(|| held.get(&shared()))
-            .and_then(Histogram::ninth_tenth);
-        learned.unwrap_or(UNKNOWN_TOKENS).max(LEAST_TOKENS).min(max_tokens)
+        let found = held.get(&(Arc::clone(tenant), Arc::clone(model))).or_else(|| held.get(&shared()));
+        let learned = found.copied().unwrap_or_default();
+        Expected {
+            output_tokens: learned.output_tokens.ninth_tenth().unwrap_or(UNKNOWN_TOKENS).max(LEAST_TOKENS),
+            fresh_permille: learned.fresh_permille.ninth_tenth().unwrap_or(1_000).min(1_000),
+        }
     }
 }
 
 impl Histogram {
-    fn observe(&mut self, output_tokens: u64) {
-        let place = (u64::BITS - output_tokens.saturating_sub(1).leading_zeros()) as usize;
+    fn observe(&mut self, size: u64) {
+        let place = (u64::BITS - size.saturating_sub(1).leading_zeros()) as usize;
         self.counts[place.min(BINS - 1)] += 1;
         self.total += 1;
         if self.total >= HALVED_AT {
@@ -64,7 +92,7 @@ impl Histogram {
 }
 
 /// Stands for the pairs beyond the bound.
-fn shared() -> (Arc<str>, Arc<str>) {
+fn shared() -> Pair {
     (Arc::from("_other"), Arc::from("_other"))
 }
 
@@ -80,29 +108,39 @@ const LEAST_TOKENS: u64 = 1_024;
 mod tests {
     use super::*;
 
-    fn pair(name: &str) -> (Arc<str>, Arc<str>) {
+    fn pair(name: &str) -> Pair {
         (Arc::from(name), Arc::from("claude-opus-5-5"))
+    }
+
+    fn answer(output_tokens: u64) -> Usage {
+        Usage { output_tokens, input_tokens: 100, cache_read_tokens: 9_900, ..Usage::default() }
     }
 
     #[test]
     fn nine_in_ten_recent_answers_are_not_longer_than_expected() {
         let forecast = Forecast::default();
         let (tenant, model) = pair("acme");
-        assert_eq!(forecast.expected(&tenant, &model, 64_000), 4_096);
-        for number in 0..100 {
-            forecast.observe(&tenant, &model, if number % 10 == 0 { 30_000 } else { 2_048 });
-        }
-        assert_eq!(forecast.expected(&tenant, &model, 64_000), 2_048);
-        for _ in 0..20 {
-            forecast.observe(&tenant, &model, 8_193);
-        }
-        assert_eq!(forecast.expected(&tenant, &model, 64_000), 16_384);
-        assert_eq!(forecast.expected(&tenant, &model, 500), 500, "never more than max_tokens");
-        for _ in 0..2_000 {
-            forecast.observe(&tenant, &model, 3);
-        }
-        assert_eq!(forecast.expected(&tenant, &model, 64_000), 1_024, "what is long past is forgotten");
-        assert_eq!(forecast.expected(&pair("other").0, &model, 64_000), 4_096, "tenants learn apart");
+        let expected = || forecast.expected(&tenant, &model).output_tokens;
+        let observe = |tokens| forecast.observe(&tenant, &model, 10_000, &answer(tokens));
+        assert_eq!(expected(), 4_096);
+        (0..100).for_each(|number| observe(if number % 10 == 0 { 30_000 } else { 2_048 }));
+        assert_eq!(expected(), 2_048);
+        (0..20).for_each(|_| observe(8_193));
+        assert_eq!(expected(), 16_384);
+        (0..2_000).for_each(|_| observe(3));
+        assert_eq!(expected(), 1_024, "what is long past is forgotten");
+        assert_eq!(forecast.expected(&pair("other").0, &model).output_tokens, 4_096, "tenants learn apart");
+    }
+
+    #[test]
+    fn the_share_of_prompts_that_is_cached_is_learned() {
+        let forecast = Forecast::default();
+        let (tenant, model) = pair("acme");
+        assert_eq!(forecast.expected(&tenant, &model).fresh_permille, 1_000);
+        (0..16).for_each(|_| forecast.observe(&tenant, &model, 10_000, &answer(1)));
+        assert_eq!(forecast.expected(&tenant, &model).fresh_permille, 16, "10 of 1,000, in powers of two");
+        (0..50).for_each(|_| forecast.observe(&tenant, &model, 0, &answer(1)));
+        assert_eq!(forecast.expected(&tenant, &model).fresh_permille, 1_000, "an estimate may be too small");
     }
 
     #[test]
@@ -110,10 +148,12 @@ mod tests {
         let forecast = Forecast::default();
         for number in 0..PAIRS_MAX + 100 {
             let (tenant, model) = pair(&number.to_string());
-            forecast.observe(&tenant, &model, [0, 1, u64::MAX][number % 3]);
+            let tokens = [0, 1, u64::MAX][number % 3];
+            forecast.observe(&tenant, &model, tokens, &Usage { input_tokens: tokens, ..answer(tokens) });
         }
         assert_eq!(forecast.0.lock().unwrap().len(), PAIRS_MAX + 1);
-        let (tenant, model) = pair("1");
-        assert!(forecast.expected(&tenant, &model, u64::MAX) <= 1 << 23);
+        let (_, model) = pair("");
+        let beyond = forecast.expected(&Arc::from("unseen"), &model);
+        assert!(beyond.output_tokens <= 1 << 23 && beyond.fresh_permille <= 1_000);
     }
 }

@@ -3,7 +3,7 @@
 //! Turns `config::{Budget, Quota}` of one level into demands on the store, and a ceiling that was run into
 //! into the facts of a `billing_error`. Money and tokens are counted at every level, ceiling or not, so that a
 //! ceiling set by a reload sees what was used. `estimate` says what a request may come to, `forecast` learns
-//! how long answers usually are.
+//! how long answers usually are and how much of a prompt is cached.
 //!
 //! Prices come from the pipeline as a function; counting is the store's work. Overshoot: none where
 //! `reserve = "max"`; else a request may cost more than it held, and near the end of a budget requests are
@@ -15,7 +15,7 @@ mod forecast;
 use jiff::Timestamp;
 
 pub use estimate::{Estimate, PromptSize, Tokenizer, estimate_tokens};
-pub use forecast::Forecast;
+pub use forecast::{Expected, Forecast};
 
 use crate::config::{Budget, Quota, Reserve};
 use crate::money::NanoUsd;

@@ -83,7 +83,8 @@ fn reserving_the_most_never_exceeds_a_budget_and_reserving_the_usual_by_one_requ
     let price = |usage: &Usage| {
         crate::money::Rate(20_000_000_000).cost(usage.output_tokens, crate::money::Factor::ONE)
     };
-    let estimate = Estimate::new(100, 1_024, 64_000, price);
+    let expected = Expected { output_tokens: 1_024, fresh_permille: 1_000 };
+    let estimate = Estimate::new(100, false, expected, 64_000, price);
     for (reserve, fits) in [(Reserve::Max, 0), (Reserve::Expected, 1)] {
         let (_, accounts, acme) = world();
         let budget = Budget { daily: Some(dollars("0.50")), reserve, ..Budget::default() };
@@ -143,4 +144,29 @@ fn prompts_are_estimated_by_documented_ratios() {
         assert_eq!(estimate_tokens(&size, Tokenizer::Old), old, "{size:?}");
         assert_eq!(estimate_tokens(&size, Tokenizer::New), new, "{size:?}");
     }
+}
+
+#[test]
+fn an_estimate_prices_what_is_cached_and_at_most_takes_nothing_for_read() {
+    let price = |usage: &Usage| {
+        let kinds = [
+            (usage.input_tokens, 100),
+            (usage.cache_read_tokens, 10),
+            (usage.cache_write_5m_tokens, 125),
+            (usage.cache_write_1h_tokens, 200),
+            (usage.output_tokens, 500),
+        ];
+        NanoUsd(kinds.iter().map(|(tokens, each)| tokens.cast_signed() * each).sum())
+    };
+    let expected = Expected { output_tokens: 2_000, fresh_permille: 16 };
+    let estimate = Estimate::new(100_000, true, expected, 1_500, price);
+    assert_eq!(
+        (estimate.prompt_tokens, estimate.input_tokens, estimate.output_tokens),
+        (100_000, 1_600, 1_500)
+    );
+    assert_eq!(estimate.cost, NanoUsd(98_400 * 10 + 1_600 * 125 + 1_500 * 500));
+    assert_eq!(estimate.max_cost, NanoUsd(100_000 * 200 + 1_500 * 500));
+    let estimate = Estimate::new(100_000, false, expected, 9_000, price);
+    assert_eq!(estimate.max_cost, NanoUsd(100_000 * 100 + 9_000 * 500));
+    assert_eq!((estimate.total_tokens(), estimate.max_total_tokens()), (102_000, 109_000));
 }

@@ -4,11 +4,15 @@
 //! waits. Policies meet here and nowhere else. Everything that is not a message (batches, files, models, other
 //! paths) goes through [`passthrough`], with the same identification, credential and ownership rules.
 
+mod account;
+mod bill;
+mod charge;
+mod dispatch;
 mod exchange;
 mod finish;
 mod forward;
 mod listing;
-pub mod passthrough;
+mod passthrough;
 mod policy;
 mod read;
 mod recall;
@@ -19,59 +23,70 @@ mod runtime;
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 
-use crate::wire::envelope;
+use crate::cache::CachedAnswer;
+use crate::upstream::RequestBody;
 use crate::wire::error::Refusal;
+use recall::{Keeping, Recalled};
 
+pub use dispatch::handle;
 pub use exchange::{Endpoint, Exchange};
 pub use relay::Reply;
-pub use runtime::{Counts, Parts, Runtime, Snapshot, Tercet};
+pub use runtime::{Runtime, Snapshot, Tercet};
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
 ///
-/// Returns the upstream's answer byte for byte, a cached one, or a refusal in the API's shape; never an error.
-pub async fn handle_message(
-    tercet: &Arc<Tercet>,
-    request: Request<Incoming>,
-    endpoint: Endpoint,
-) -> Response<Reply> {
-    let (head, body) = request.into_parts();
-    let mut exchange = Exchange::begin(tercet, endpoint, head);
-    match message(&mut exchange, body).await {
-        Ok(Ready::Upstream(answer)) => relay::relay(exchange, answer),
-        Ok(Ready::Cached(answer)) => recall::replay(exchange, &answer).await,
-        Err(refusal) => finish::refuse(exchange, &refusal).await,
+/// Returns the upstream's answer byte for byte, a kept one, or a refusal in the API's shape; never an error.
+pub async fn handle_message(mut exchange: Exchange, body: Incoming) -> Response<Reply> {
+    let ready = match prepare(&mut exchange, body).await {
+        Ok(ready) => ready,
+        Err(refusal) => return finish::refuse(exchange, &refusal).await,
+    };
+    let (body, keeping) = match ready {
+        Ready::Kept(answer) => return recall::replay(exchange, &answer).await,
+        Ready::Send(body, keeping) => (body, keeping),
+    };
+    match forward::forward(exchange, body, keeping) {
+        Err((exchange, refusal)) => finish::refuse(exchange, &refusal).await,
+        Ok(crossing) => match crossing.await {
+            Ok(forwarded) => relay::relay(forwarded),
+            Err(unanswered) => {
+                let refusal = forward::unanswered(&unanswered.failure);
+                finish::unanswered(unanswered, &refusal).await
+            }
+        },
     }
 }
 
+/// How a request that was let through is answered.
 enum Ready {
-    Upstream(forward::Forwarded),
-    Cached(Arc<crate::cache::CachedAnswer>),
+    /// From the cache.
+    Kept(Arc<CachedAnswer>),
+    /// By the upstream, with this body; the answer may be kept.
+    Send(RequestBody, Option<Keeping>),
 }
 
-async fn message(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refusal> {
+/// Every step before the request leaves us.
+async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refusal> {
     policy::identify(exchange)?;
     policy::admit(exchange)?;
     let body = read::read(exchange, body).await?;
-    let envelope = envelope::read(&body)?;
-    exchange.observe(&envelope);
+    let envelope = read::scan(exchange, &body)?;
     policy::own(exchange, &envelope)?;
     policy::guard(exchange, &envelope)?;
     let complexity = policy::classify(exchange, &envelope);
     policy::decide(exchange, &envelope, &complexity)?;
-    let recording = match recall::recall(exchange, &envelope) {
-        recall::Recalled::Hit(answer) => {
+    let keeping = match recall::recall(exchange, &envelope) {
+        Recalled::Hit(answer) => {
             reserve::hold_request(exchange)?;
-            return Ok(Ready::Cached(answer));
+            return Ok(Ready::Kept(answer));
         }
-        recall::Recalled::Miss(recording) => Some(recording),
-        recall::Recalled::Bypass => None,
+        Recalled::Miss(keeping) => Some(keeping),
+        Recalled::Bypass => None,
     };
     reserve::hold(exchange, &envelope)?;
     reserve::record(exchange).await?;
-    let splice = exchange.splice(&envelope);
-    let answer = forward::forward(exchange, splice.apply(&body), recording).await?;
-    Ok(Ready::Upstream(answer))
+    Ok(Ready::Send(exchange.splice(&envelope, &body), keeping))
 }

@@ -25,11 +25,17 @@ pub struct Coalesce<B> {
     gathered: Gathered,
     /// What came after the gathered bytes and must follow them.
     next: Option<Next>,
-    /// Whether the other tasks have been let run since the last frame came.
-    yielded: bool,
+    /// Where the other tasks were asked to run since the last frame came.
+    yielded: Option<Yielded>,
     /// Lone frames to pass on before yielding is tried again.
     lone: u8,
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
+}
+
+/// The task's run in which a body yielded; hyper may poll a body twice in one run, which lets nobody in between.
+#[derive(Clone, Copy)]
+struct Yielded {
+    turn: Option<u64>,
 }
 
 enum Next {
@@ -48,11 +54,11 @@ struct Gathered {
 impl<B> Coalesce<B> {
     /// Wraps a body.
     pub fn new(inner: B) -> Self {
-        Self { inner, gathered: Gathered::default(), next: None, yielded: false, lone: 0, _in_flight: None }
+        Self { inner, gathered: Gathered::default(), next: None, yielded: None, lone: 0, in_flight: None }
     }
 
     pub(super) fn holding(inner: B, in_flight: InFlight) -> Self {
-        Self { _in_flight: Some(in_flight), ..Self::new(inner) }
+        Self { in_flight: Some(in_flight), ..Self::new(inner) }
     }
 }
 
@@ -64,17 +70,17 @@ where
     /// Hands out what was gathered and learns from it whether yielding pays.
     fn deliver(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
         self.lone = match self.gathered.frames {
-            1 if self.yielded => LONE_FRAMES,
+            1 if self.yielded.is_some() => LONE_FRAMES,
             1 => self.lone.saturating_sub(1),
             _ => 0,
         };
-        self.yielded = false;
+        self.yielded = None;
         Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.gathered).join()))))
     }
 
     /// Takes in what the body within gave; true when gathering is over.
     fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> bool {
-        self.yielded = false;
+        self.yielded = None;
         let next = match frame.map(|frame| frame.map(Frame::into_data)) {
             None => Next::End,
             Some(Err(error)) => Next::Error(error.into()),
@@ -108,11 +114,18 @@ where
             match Pin::new(&mut this.inner).poll_frame(context) {
                 Poll::Ready(frame) => over = this.take_in(frame),
                 Poll::Pending if this.gathered.frames == 0 => return Poll::Pending,
-                Poll::Pending if this.yielded || this.lone > 0 => over = true,
+                Poll::Pending if this.lone > 0 => over = true,
                 Poll::Pending => {
-                    this.yielded = true;
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
+                    let turn = this.in_flight.as_ref().and_then(InFlight::turn);
+                    match this.yielded {
+                        Some(yielded) if turn.is_none() || turn != yielded.turn => over = true,
+                        Some(_same_run) => return Poll::Pending,
+                        None => {
+                            this.yielded = Some(Yielded { turn });
+                            context.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                    }
                 }
             }
         }

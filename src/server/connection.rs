@@ -4,7 +4,7 @@
 //! it dawdles ([`super::pace`]), when a drain has let it finish, or when the drain's deadline cuts it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -135,7 +135,7 @@ impl Protocol {
         loop {
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => {
+                ended = poll_fn(|context| { pace.turn(); connection.as_mut().poll(context) }) => {
                     if let Err(error) = ended {
                         tracing::debug!(address = %peer.address, %error, "connection ended early");
                     }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 pub(super) struct Pace {
     header_timeout: Duration,
     noted: Mutex<Noted>,
+    turns: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,10 @@ struct Noted {
 
 /// One request being answered on a connection; ends when dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Pace>);
+pub(super) struct InFlight {
+    pace: Arc<Pace>,
+    version: Version,
+}
 
 /// A stream that notes its reads and writes.
 pub(super) struct Paced<S> {
@@ -52,7 +57,7 @@ impl Pace {
             head_since: None,
             stuck_since: None,
         };
-        Arc::new(Self { header_timeout, noted: Mutex::new(noted) })
+        Arc::new(Self { header_timeout, noted: Mutex::new(noted), turns: AtomicU64::new(0) })
     }
 
     /// Notes that a whole head has come.
@@ -62,7 +67,12 @@ impl Pace {
         noted.served = true;
         noted.framed = version == Version::HTTP_2;
         noted.head_since = None;
-        InFlight(Arc::clone(self))
+        InFlight { pace: Arc::clone(self), version }
+    }
+
+    /// Notes that the connection's task runs anew.
+    pub(super) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns when to look again; `None` when the connection's time is up.
@@ -86,9 +96,17 @@ impl Pace {
     }
 }
 
+impl InFlight {
+    /// Returns which run of its task the answer is in; `None` over HTTP/2, where answers have tasks of their
+    /// own and are polled once in each run.
+    pub(super) fn turn(&self) -> Option<u64> {
+        (self.version != Version::HTTP_2).then(|| self.pace.turns.load(Ordering::Relaxed))
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut noted = self.0.noted();
+        let mut noted = self.pace.noted();
         noted.in_flight = noted.in_flight.saturating_sub(1);
         noted.idle_since = Instant::now();
     }

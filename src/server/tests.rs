@@ -10,6 +10,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod life;
+mod tls;
+
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 struct Running {
@@ -245,83 +248,10 @@ async fn slow_heads_are_cut() {
         assert!(!answer.contains("200"), "{begun:?}: {answer}");
     }
     let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.write_all(b" /").await;
-    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "the first request was whole");
-}
-
-#[tokio::test]
-async fn connections_beyond_the_limit_are_closed_at_once() {
-    let mut config = config();
-    config.max_connections = 1;
-    let mut running = running(&config).await;
-    let mut first = TcpStream::connect(running.address).await.unwrap();
-    first.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let feed = running.streams.recv().await.unwrap();
-    assert_eq!(exchange(running.address, "").await, "");
-    drop(feed);
-    read_until(&mut first, "\r\n0\r\n\r\n").await;
-    running.stop.send(()).unwrap();
-    drop(first);
-    let drained = running.serving.await.unwrap();
-    assert_eq!((drained.accepted, drained.turned_away), (1, 1));
-}
-
-#[tokio::test]
-async fn a_drain_lets_a_live_stream_finish() {
-    let mut running = running(&config()).await;
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let feed = running.streams.recv().await.unwrap();
-    feed.send(Bytes::from_static(b"one")).await.unwrap();
-    read_until(&mut stream, "one\r\n").await;
-    let mut idle = TcpStream::connect(running.address).await.unwrap();
-    idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    read_until(&mut idle, "tls=false ").await;
-    running.stop.send(()).unwrap();
-    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0, "an idle connection ends at once");
-    assert!(TcpStream::connect(running.address).await.is_err(), "the port is closed");
-    feed.send(Bytes::from_static(b"two")).await.unwrap();
-    drop(feed);
-    let rest = read_until(&mut stream, "0\r\n\r\n").await;
-    assert!(rest.contains("two"), "{rest}");
-    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
-    let drained = running.serving.await.unwrap();
-    assert_eq!((drained.accepted, drained.cut), (2, 0));
-}
-
-#[tokio::test]
-async fn a_drains_deadline_cuts_what_is_left() {
-    let mut config = config();
-    config.drain_timeout = Duration::from_millis(50);
-    let mut running = running(&config).await;
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let feed = running.streams.recv().await.unwrap();
-    running.stop.send(()).unwrap();
-    let drained = running.serving.await.unwrap();
-    assert_eq!((drained.finished, drained.cut), (0, 1));
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
-    assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut answer must not look whole");
-    assert!(feed.is_closed());
-}
-
-#[tokio::test]
-async fn events_that_come_together_are_written_together() {
-    let mut running = running(&config()).await;
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let feed = running.streams.recv().await.unwrap();
-    for _ in 0..8 {
-        feed.try_send(Bytes::from_static(b"event")).unwrap();
-    }
-    drop(feed);
-    let answer = read_until(&mut stream, "0\r\n\r\n").await;
-    let together = format!("\r\n28\r\n{}\r\n0\r\n\r\n", "event".repeat(8));
-    assert!(answer.ends_with(&together), "{answer}");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "tls=false ").await;
+    stream.write_all(b"GET /").await.unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "a later head has no longer than the first");
 }
 
 #[tokio::test]
@@ -334,67 +264,4 @@ async fn a_taken_port_is_named_with_what_to_change() {
     config.listen = "203.0.113.7:0".parse().unwrap();
     let problem = Listener::bind(&config).await.unwrap_err().to_string();
     assert!(problem.contains("203.0.113.7:0"), "{problem}");
-}
-
-/// Writes a fresh self-signed pair and returns its certificate.
-fn write_pair(files: &config::Tls) -> rustls::pki_types::CertificateDer<'static> {
-    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(&files.cert, signed.cert.pem()).unwrap();
-    std::fs::write(&files.key, signed.signing_key.serialize_pem()).unwrap();
-    signed.cert.der().clone()
-}
-
-async fn shake(
-    address: SocketAddr,
-    root: &rustls::pki_types::CertificateDer<'static>,
-    alpn: &[u8],
-) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(root.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![alpn.to_vec()];
-    let stream = TcpStream::connect(address).await?;
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await
-}
-
-#[tokio::test]
-async fn tls_offers_both_protocols_and_takes_new_certificates() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = config::Tls { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
-    let old = write_pair(&files);
-    let running = running(&config::Server { tls: Some(files.clone()), ..config() }).await;
-    let mut stream = shake(running.address, &old, b"http/1.1").await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    read_until(&mut stream, "HTTP/1.1 tls=true ").await;
-    let stream = shake(running.address, &old, b"h2").await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let answer = over_http2(stream, "https://localhost/").await.into_body().collect().await.unwrap();
-    assert_eq!(answer.to_bytes(), "HTTP/2.0 tls=true ");
-
-    let certificates = running.certificates.unwrap();
-    std::fs::write(&files.key, "garbage").unwrap();
-    let problem = certificates.reload(&files).unwrap_err().to_string();
-    assert!(problem.contains("key.pem"), "{problem}");
-    shake(running.address, &old, b"h2").await.unwrap();
-    let new = write_pair(&files);
-    certificates.reload(&files).unwrap();
-    shake(running.address, &new, b"h2").await.unwrap();
-    assert!(shake(running.address, &old, b"h2").await.is_err());
-}
-
-#[test]
-fn a_key_of_another_certificate_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = config::Tls { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
-    write_pair(&files);
-    let other = config::Tls { cert: folder.path().join("other.pem"), key: files.key.clone() };
-    write_pair(&config::Tls { key: folder.path().join("other.key"), ..other.clone() });
-    assert!(Certificates::load(&files).is_ok());
-    assert!(Certificates::load(&other).is_err());
 }

@@ -134,10 +134,13 @@ mod tests {
         }
     }
 
+    /// (an instant, what the window shows after it)
+    type Spending = &'static [(&'static str, u64)];
+
     /// Spends 5 at each instant in turn; the window must then show what is listed.
     #[test]
     fn a_period_is_granted_once_whatever_the_clock_does() {
-        let table: &[(&str, Period, &[(&str, u64)])] = &[
+        let table: &[(&str, Period, Spending)] = &[
             // An hour back, over the edge and on.
             (
                 "UTC",

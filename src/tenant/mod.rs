@@ -1,3 +1,230 @@
-//! Who is calling: a presented key becomes a tenant, a user and a key id.
+//! Who is asking: from a presented key to a tenant, a user and the ceilings that apply.
+//!
+//! A directory is built whole from a configuration and never changes. A key is hashed once and looked up, the
+//! same work for any key, known or not; keys themselves are nowhere kept. Without tenants nobody is refused:
+//! the caller's own credential goes upstream, and its hash tells callers apart.
+//!
+//! This module decides neither what a caller may spend (limits and budgets do) nor how a refusal looks.
 
 pub mod ownership;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::{Ceilings, Config, Key, Tenant};
+use crate::secret::KeyHash;
+use crate::store::{Account, AccountId, Accounts};
+
+/// All keys of a configuration.
+#[derive(Debug)]
+pub struct Directory {
+    keys: HashMap<KeyHash, Arc<Entry>>,
+    keys_by_id: HashMap<Arc<str>, Arc<Entry>>,
+    tenants: HashMap<Arc<str>, Arc<TenantEntry>>,
+    organisation: Arc<Ceilings>,
+    /// Whether no tenants are configured, so that everyone passes.
+    open: bool,
+}
+
+/// Who sent a request, and which ceilings apply to it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The tenant; `default` where none are configured.
+    pub tenant: Arc<str>,
+    /// The user; where no tenants are configured, 12 hex digits of the credential's hash or `anonymous`.
+    pub user: Arc<str>,
+    /// The key's id; `None` where no tenants are configured.
+    pub key_id: Option<Arc<str>>,
+    /// Levels at which the request counts, from the organisation down.
+    pub levels: Vec<LevelOf>,
+}
+
+/// One level at which a request counts.
+#[derive(Clone, Debug)]
+pub struct LevelOf {
+    /// Whose counters.
+    pub id: AccountId,
+    /// The ceilings there.
+    pub ceilings: Arc<Ceilings>,
+    /// Whether the configuration names it; other users' accounts are bounded in number.
+    pub configured: bool,
+}
+
+/// Why a caller has no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unidentified {
+    /// No key was presented.
+    Missing,
+    /// No tenant has this key.
+    Unknown,
+    /// The key has expired.
+    Expired,
+    /// The caller is known, but its key may not name a user with `x-tercet-user`.
+    UserHeaderNotAllowed,
+    /// `x-tercet-user` is empty, longer than 256 bytes, or holds control characters.
+    UserHeaderInvalid,
+}
+
+#[derive(Debug)]
+struct Entry {
+    tenant: Arc<TenantEntry>,
+    id: Arc<str>,
+    user: Arc<str>,
+    expires: Option<Timestamp>,
+    allow_user_header: bool,
+    ceilings: Arc<Ceilings>,
+}
+
+#[derive(Debug)]
+struct TenantEntry {
+    name: Arc<str>,
+    ceilings: Arc<Ceilings>,
+    user_ceilings: Arc<Ceilings>,
+    users: BTreeMap<Arc<str>, Arc<Ceilings>>,
+    /// Users that keys stand for, sorted.
+    key_users: Vec<Arc<str>>,
+}
+
+impl Directory {
+    /// Compiles a configuration's tenants; a key given twice (refused at load) belongs to the last.
+    #[must_use]
+    pub fn build(config: &Config) -> Self {
+        let mut directory = Self {
+            keys: HashMap::new(),
+            keys_by_id: HashMap::new(),
+            tenants: HashMap::new(),
+            organisation: Arc::new(config.organisation.clone()),
+            open: config.tenants.is_empty(),
+        };
+        for (name, tenant) in &config.tenants {
+            let entry = Arc::new(TenantEntry::of(name, tenant));
+            directory.tenants.insert(Arc::clone(&entry.name), Arc::clone(&entry));
+            for key in &tenant.keys {
+                let of_key = Arc::new(Entry::of(key, &entry));
+                directory.keys_by_id.insert(Arc::clone(&of_key.id), Arc::clone(&of_key));
+                directory.keys.insert(key.hash, of_key);
+            }
+        }
+        directory
+    }
+
+    /// Tells who presents `credential` at `now`, with the value of `x-tercet-user` where it was given.
+    ///
+    /// Without tenants everyone passes and the header is ignored.
+    ///
+    /// # Errors
+    /// Returns why there is no identity.
+    pub fn identify(
+        &self,
+        credential: Option<&[u8]>,
+        user_header: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Identity, Unidentified> {
+        if self.open {
+            return Ok(self.anonymous(credential));
+        }
+        let presented = KeyHash::of(credential.ok_or(Unidentified::Missing)?);
+        let key = self.keys.get(&presented).ok_or(Unidentified::Unknown)?;
+        if key.expires.is_some_and(|expires| expires <= now) {
+            return Err(Unidentified::Expired);
+        }
+        let user = match user_header {
+            None => Arc::clone(&key.user),
+            Some(_) if !key.allow_user_header => return Err(Unidentified::UserHeaderNotAllowed),
+            Some(name) if !is_user_name(name) => return Err(Unidentified::UserHeaderInvalid),
+            Some(name) => Arc::from(name),
+        };
+        let levels = self.levels(&key.tenant, &user, Some(key));
+        Ok(Identity { tenant: Arc::clone(&key.tenant.name), user, key_id: Some(Arc::clone(&key.id)), levels })
+    }
+
+    /// Returns the levels at which a record of the journal counts: those that still exist.
+    #[must_use]
+    pub fn levels_of(&self, tenant: &str, user: &str, key_id: Option<&str>) -> Vec<LevelOf> {
+        let Some(tenant) = self.tenants.get(tenant) else {
+            return vec![self.whole()];
+        };
+        let key = key_id.and_then(|id| self.keys_by_id.get(id));
+        let own = key.filter(|key| Arc::ptr_eq(&key.tenant, tenant));
+        self.levels(tenant, &Arc::from(user), own.map(|key| &**key))
+    }
+
+    fn levels(&self, tenant: &TenantEntry, user: &Arc<str>, key: Option<&Entry>) -> Vec<LevelOf> {
+        let level = |id, ceilings: &Arc<Ceilings>, configured| LevelOf {
+            id,
+            ceilings: Arc::clone(ceilings),
+            configured,
+        };
+        let name = || Arc::clone(&tenant.name);
+        let own = tenant.users.get(user);
+        let configured = own.is_some() || tenant.key_users.binary_search(user).is_ok();
+        let user_id = AccountId::user(name(), Arc::clone(user));
+        let mut levels = Vec::with_capacity(4);
+        levels.push(self.whole());
+        levels.push(level(AccountId::tenant(name()), &tenant.ceilings, true));
+        levels.push(level(user_id, own.unwrap_or(&tenant.user_ceilings), configured));
+        levels.extend(key.map(|key| level(AccountId::key(name(), Arc::clone(&key.id)), &key.ceilings, true)));
+        levels
+    }
+
+    /// Where there are no tenants only the organisation has ceilings, so nothing else is counted.
+    fn anonymous(&self, credential: Option<&[u8]>) -> Identity {
+        let user = credential.map_or_else(
+            || Arc::from("anonymous"),
+            |credential| Arc::from(&blake3::hash(credential).to_hex()[..12]),
+        );
+        Identity { tenant: Arc::from("default"), user, key_id: None, levels: vec![self.whole()] }
+    }
+
+    fn whole(&self) -> LevelOf {
+        let ceilings = Arc::clone(&self.organisation);
+        LevelOf { id: AccountId::organisation(), ceilings, configured: true }
+    }
+}
+
+impl LevelOf {
+    /// Finds the level's counters.
+    #[must_use]
+    pub fn account(&self, accounts: &Accounts) -> Arc<Account> {
+        if self.configured { accounts.configured(&self.id) } else { accounts.dynamic(&self.id) }
+    }
+}
+
+impl TenantEntry {
+    fn of(name: &str, tenant: &Tenant) -> Self {
+        let shared = |ceilings: &Ceilings| Arc::new(ceilings.clone());
+        let users = tenant.users.iter().map(|(user, own)| (Arc::from(user.as_str()), shared(own)));
+        let mut key_users: Vec<_> = tenant.keys.iter().map(|key| Arc::from(key.user.as_str())).collect();
+        key_users.sort();
+        key_users.dedup();
+        Self {
+            name: Arc::from(name),
+            ceilings: shared(&tenant.ceilings),
+            user_ceilings: shared(&tenant.user_ceilings),
+            users: users.collect(),
+            key_users,
+        }
+    }
+}
+
+impl Entry {
+    fn of(key: &Key, tenant: &Arc<TenantEntry>) -> Self {
+        Self {
+            tenant: Arc::clone(tenant),
+            id: Arc::from(key.id.as_str()),
+            user: Arc::from(key.user.as_str()),
+            expires: key.expires,
+            allow_user_header: key.allow_user_header,
+            ceilings: Arc::new(key.ceilings.clone()),
+        }
+    }
+}
+
+fn is_user_name(name: &str) -> bool {
+    (1..=256).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests;

@@ -95,121 +95,47 @@ fn tenant(now: Timestamp, name: &str, today: &str, ceiling: &str, warn_at_permil
 }
 
 fn recent(now: Timestamp) -> Vec<RecentExchange> {
-    let (haiku, sonnet, opus) = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5");
-    let rows: [(&str, &str, &str, &str, Tier, &[&str], u64, u64, &str, &str, u16, bool); 8] = [
-        (
-            "research",
-            "ada",
-            opus,
-            opus,
-            Tier::Opus,
-            &["tool_loop", "thinking_in_history"],
-            84_120,
-            1_904,
-            "0.1377",
-            "0",
-            200,
-            false,
-        ),
-        ("research", "ada", opus, haiku, Tier::Haiku, &["title"], 412, 18, "0.0005", "0.0026", 200, false),
-        (
-            "support-bot",
-            "queue-7",
-            sonnet,
-            haiku,
-            Tier::Haiku,
-            &["workload_posterior", "quality_kept"],
-            3_310,
-            240,
-            "0.0045",
-            "0.0090",
-            200,
-            false,
-        ),
-        (
-            "web",
-            "",
-            "tercet-auto",
-            sonnet,
-            Tier::Sonnet,
-            &["workload_posterior"],
-            12_004,
-            911,
-            "0.0497",
-            "0.0331",
-            200,
-            false,
-        ),
-        ("web", "", sonnet, haiku, Tier::Haiku, &["extraction"], 2_118, 96, "0", "0.0078", 200, true),
-        (
-            "support-bot",
-            "queue-2",
-            sonnet,
-            sonnet,
-            Tier::Sonnet,
-            &["budget_spent"],
-            1_204,
-            0,
-            "0",
-            "0",
-            429,
-            false,
-        ),
-        (
-            "research",
-            "grace.hopper@navy.example",
-            opus,
-            sonnet,
-            Tier::Sonnet,
-            &["user_turn", "cold_cache_paid_back", "adapted:thinking-default"],
-            41_872,
-            3_377,
-            "0.1763",
-            "-0.0121",
-            200,
-            false,
-        ),
-        ("research", "ada", opus, opus, Tier::Opus, &["as_asked"], 1_310_441, 640, "0.7114", "0", 529, false),
-    ];
-    let line =
-        |(index, row): (usize, (&str, &str, &str, &str, Tier, &[&str], u64, u64, &str, &str, u16, bool))| {
-            let (
-                tenant,
-                user,
-                asked,
-                sent,
-                tier,
-                reasons,
-                prompt_tokens,
-                output_tokens,
-                cost,
-                saved,
-                status,
-                from_cache,
-            ) = row;
-            let saved =
-                saved.strip_prefix('-').map_or_else(|| money(saved), |saved| NanoUsd(-money(saved).0));
-            RecentExchange {
-                time: Timestamp::from_second(now.as_second() - 7 * i64::try_from(index).unwrap()).unwrap(),
-                request_id: format!("tct_{index}"),
-                tenant: tenant.to_owned(),
-                user: user.to_owned(),
-                asked: asked.to_owned(),
-                sent: sent.to_owned(),
-                answered: sent.to_owned(),
-                tier,
-                reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-                prompt_tokens,
-                output_tokens,
-                cost: money(cost),
-                saved,
-                status,
-                from_cache,
-            }
-        };
-    rows.into_iter().enumerate().map(line).collect()
+    RECENT.lines().enumerate().map(|(index, row)| exchange(now, index, row)).collect()
+}
+
+fn exchange(now: Timestamp, index: usize, row: &str) -> RecentExchange {
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    let &[tenant, user, asked, sent, tier, reasons, tokens, cost, saved, status] = cells.as_slice() else {
+        panic!("a row has ten cells: {row}")
+    };
+    let (prompt_tokens, output_tokens) = tokens.split_once('/').unwrap();
+    let negative = saved.starts_with('-');
+    let saved = money(saved.trim_start_matches('-'));
+    RecentExchange {
+        time: Timestamp::from_second(now.as_second() - 7 * i64::try_from(index).unwrap()).unwrap(),
+        request_id: format!("tct_{index}"),
+        tenant: tenant.to_owned(),
+        user: user.trim_matches('.').to_owned(),
+        asked: asked.to_owned(),
+        sent: sent.to_owned(),
+        answered: sent.to_owned(),
+        tier: tier.parse().unwrap(),
+        reasons: reasons.split(',').map(str::to_owned).collect(),
+        prompt_tokens: prompt_tokens.parse().unwrap(),
+        output_tokens: output_tokens.parse().unwrap(),
+        cost: money(cost),
+        saved: if negative { NanoUsd(-saved.0) } else { saved },
+        status: status.parse().unwrap(),
+        from_cache: reasons == "extraction",
+    }
 }
 
 fn money(text: &str) -> NanoUsd {
     NanoUsd::parse_dollars(text).unwrap()
 }
+
+/// Tenant, user, asked, sent, tier, reasons, tokens, cost, saved, status.
+const RECENT: &str = "\
+research ada claude-opus-5-5 claude-opus-5-5 opus tool_loop,thinking_in_history 84120/1904 0.1377 0 200
+research ada claude-opus-5-5 claude-haiku-5-5 haiku title 412/18 0.0005 0.0026 200
+support-bot queue-7 claude-sonnet-5-5 claude-haiku-5-5 haiku workload_posterior,quality_kept 3310/240 0.0045 0.009 200
+web . tercet-auto claude-sonnet-5-5 sonnet workload_posterior 12004/911 0.0497 0.0331 200
+web . claude-sonnet-5-5 claude-haiku-5-5 haiku extraction 2118/96 0 0.0078 200
+support-bot queue-2 claude-sonnet-5-5 claude-sonnet-5-5 sonnet budget_spent 1204/0 0 0 429
+research grace.hopper@navy.example claude-opus-5-5 claude-sonnet-5-5 sonnet user_turn,cold_cache_paid_back 41872/3377 0.1763 -0.0121 200
+research ada claude-opus-5-5 claude-opus-5-5 opus as_asked 1310441/640 0.7114 0 529";

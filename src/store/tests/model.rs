@@ -148,9 +148,9 @@ impl World {
             }),
             Step::Void { which, request_too } => self.end(which, |reservation, _, _| {
                 if request_too {
-                    reservation.void_request()
+                    reservation.void_request();
                 } else {
-                    reservation.void()
+                    reservation.void();
                 }
                 (0, 0, request_too)
             }),

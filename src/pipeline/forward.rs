@@ -1,0 +1,163 @@
+//! Step forward: the request goes upstream with the decided model and the right credential.
+//!
+//! A client that leaves while its request is on the way does not stop it: the upstream may be at work already.
+//! The crossing then goes on by itself, and what comes back is read and settled as after any disconnect.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+
+use super::exchange::Exchange;
+use super::recall::Keeping;
+use super::{finish, relay};
+use crate::config::Credential;
+use crate::telemetry::AttemptResult;
+use crate::upstream::{Answer, FailureKind, Phase, RequestBody, TimedBody, UpstreamFailure};
+use crate::wire::error::Refusal;
+use crate::wire::headers;
+
+/// An answer on its way to the client.
+pub(super) struct Forwarded {
+    /// The exchange it belongs to.
+    pub(super) exchange: Exchange,
+    /// The upstream's answer, its body still to come.
+    pub(super) response: Response<TimedBody>,
+    /// What will be kept of it.
+    pub(super) keeping: Option<Keeping>,
+}
+
+/// An exchange to which the upstream gave no answer.
+pub(super) struct Unanswered {
+    /// The exchange.
+    pub(super) exchange: Exchange,
+    /// What went wrong.
+    pub(super) failure: UpstreamFailure,
+}
+
+/// A request on its way up; ends with the head of the answer.
+pub(super) struct Crossing(Option<Underway>);
+
+struct Underway {
+    sending: Pin<Box<dyn Future<Output = Result<Answer, UpstreamFailure>> + Send>>,
+    exchange: Exchange,
+    keeping: Option<Keeping>,
+}
+
+/// Sends a request; an upstream's own error is an answer like any other.
+pub(super) fn forward(
+    mut exchange: Exchange,
+    body: RequestBody,
+    keeping: Option<Keeping>,
+) -> Result<Crossing, (Exchange, Refusal)> {
+    let headers = match outgoing(&exchange) {
+        Ok(headers) => headers,
+        Err(refusal) => return Err((exchange, refusal)),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = exchange.method.clone();
+    *request.uri_mut() = exchange.uri.clone();
+    *request.headers_mut() = headers;
+    let upstream = exchange.snapshot.upstream.clone();
+    exchange.sent();
+    let sending = Box::pin(async move { upstream.send(request).await });
+    Ok(Crossing(Some(Underway { sending, exchange, keeping })))
+}
+
+/// Headers for the upstream: hop-by-hop and our own left out, the credential ours or the caller's.
+pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
+    let mut outgoing = exchange.headers.clone();
+    headers::strip_hop_by_hop(&mut outgoing);
+    outgoing.remove(header::EXPECT);
+    // A compressed answer could not be metered as it passes.
+    outgoing.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Credential::Ours(secret) = &exchange.snapshot.config.upstream.credential {
+        headers::replace_credential(&mut outgoing, secret.expose())
+            .map_err(|_| Refusal::internal("the upstream credential cannot be sent as a header"))?;
+    }
+    Ok(outgoing)
+}
+
+/// What a client is told where the upstream gave no answer.
+pub(super) fn unanswered(failure: &UpstreamFailure) -> Refusal {
+    match (failure.phase, failure.kind) {
+        (_, FailureKind::Timeout) => Refusal::timeout(&failure.message),
+        (_, FailureKind::Request) => Refusal::malformed(&failure.message),
+        (Phase::Connect, _) => Refusal::unavailable(&failure.message),
+        _ => Refusal::bad_gateway(&failure.message),
+    }
+}
+
+impl Underway {
+    fn arrived(mut self, sent: Result<Answer, UpstreamFailure>) -> Result<Forwarded, Unanswered> {
+        self.exchange.answered();
+        let metrics = &self.exchange.tercet.runtime.metrics;
+        match sent {
+            Ok(answer) => {
+                metrics.record_attempt(self.exchange.tier(), result_of(answer.response.status().as_u16()));
+                self.exchange.attempts += u32::from(answer.attempts);
+                let request_id = answer.response.headers().get("request-id");
+                self.exchange.upstream_request_id =
+                    request_id.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+                Ok(Forwarded { exchange: self.exchange, response: answer.response, keeping: self.keeping })
+            }
+            Err(failure) => {
+                metrics.record_attempt(self.exchange.tier(), result_of_failure(&failure));
+                self.exchange.attempts += u32::from(failure.attempts);
+                Err(Unanswered { exchange: self.exchange, failure })
+            }
+        }
+    }
+}
+
+impl Future for Crossing {
+    type Output = Result<Forwarded, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut underway) = self.0.take() else { return Poll::Pending };
+        match underway.sending.as_mut().poll(context) {
+            Poll::Ready(sent) => Poll::Ready(underway.arrived(sent)),
+            Poll::Pending => {
+                self.0 = Some(underway);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// The client left before the answer's head.
+impl Drop for Crossing {
+    fn drop(&mut self) {
+        let Some(mut underway) = self.0.take() else { return };
+        let tasks = underway.exchange.tercet.runtime.tasks.clone();
+        tasks.spawn(async move {
+            let sent = underway.sending.as_mut().await;
+            match underway.arrived(sent) {
+                Ok(forwarded) => relay::drain_unseen(forwarded).await,
+                Err(unanswered) => {
+                    let refusal = self::unanswered(&unanswered.failure);
+                    finish::unanswered(unanswered, &refusal).await;
+                }
+            }
+        });
+    }
+}
+
+const fn result_of(status: u16) -> AttemptResult {
+    match status {
+        429 => AttemptResult::RateLimited,
+        400..=499 => AttemptResult::ClientError,
+        529 => AttemptResult::Overloaded,
+        500.. => AttemptResult::ServerError,
+        _ => AttemptResult::Ok,
+    }
+}
+
+const fn result_of_failure(failure: &UpstreamFailure) -> AttemptResult {
+    match (failure.phase, failure.kind) {
+        (_, FailureKind::Timeout) => AttemptResult::TimedOut,
+        (Phase::Connect, _) => AttemptResult::ConnectFailed,
+        _ => AttemptResult::Broken,
+    }
+}
