@@ -80,6 +80,8 @@ pub struct Accepts {
     pub history_check: String,
     /// Tool kinds besides those that every model takes.
     pub tools: Vec<String>,
+    /// Values of `anthropic-beta` besides those that every model takes.
+    pub betas: Vec<String>,
     /// Models a `fallbacks` list may name.
     pub fallbacks: Vec<String>,
     /// Advisor models known to be accepted beside this one.
