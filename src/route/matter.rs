@@ -105,13 +105,13 @@ impl<'a> Matter<'a> {
         if named == reference || self.catalog.model(reference).is_some_and(|model| model.is(named)) {
             return Ok(self.settle(candidates, reference, "tier-forced"));
         }
-        let blockers =
-            match candidates.iter().find(|candidate| candidate.tier == tier && candidate.model == named) {
-                Some(candidate) => {
-                    candidate.blockers.iter().copied().filter(|code| !is_preference(code)).collect()
-                }
-                None => vec!["unknown-model"],
-            };
+        let blockers = match candidates
+            .iter()
+            .find(|candidate| candidate.tier == tier && candidate.model == named)
+        {
+            Some(candidate) => candidate.blockers.iter().copied().filter(|code| !is_waived(code)).collect(),
+            None => vec!["unknown-model"],
+        };
         if blockers.is_empty() {
             return Ok(self.settle(candidates, named, "tier-forced"));
         }
@@ -243,10 +243,34 @@ impl<'a> Matter<'a> {
     }
 }
 
-/// What a forced tier overrides: the ceiling, not the request and not the tenant's tiers.
+/// What the ceiling says, not the request.
 pub(super) fn is_preference(code: &str) -> bool {
     matches!(code, "same-tier" | "above-ceiling" | "dearer" | "no-saving")
 }
+
+/// What a forced tier overrides: the ceiling, what is merely not known, and differences that the client chose
+/// with the tier. What the upstream would refuse, what binds the history and the tenant's tiers stand.
+fn is_waived(code: &str) -> bool {
+    is_preference(code) || WAIVED.contains(&code)
+}
+
+const WAIVED: [&str; 15] = [
+    "asked-refuses",
+    "prewarm",
+    "api-version",
+    "unknown-field",
+    "unknown-beta",
+    "block-kind",
+    "tool-kind",
+    "advisor",
+    "inference-geo",
+    "service-tier",
+    "context",
+    "thinking-default",
+    "thinking-display",
+    "thinking-unreadable",
+    "thinking-eats-answer",
+];
 
 /// Difficulty from which on a ceiling above the asked model is used.
 const HARD: u16 = 700;

@@ -73,8 +73,13 @@ fn a_dated_form_is_its_model_and_is_sent_as_written() {
 fn headers_force_and_pin_where_the_tenant_allows_it() {
     let request = envelope("claude-sonnet-5-5");
     let forced = Facts { override_tier: Some(Tier::Opus), ..facts() };
-    let refused = decide_with(&request, &middling(), &routing(Mode::Enforce), &forced).unwrap_err();
-    assert_eq!(refused.blockers, ["thinking-unreadable"]);
+    let up = decide_with(&request, &middling(), &routing(Mode::Enforce), &forced).unwrap();
+    assert_eq!((up.model(), codes(&up)), ("claude-opus-5-5", vec!["tier-forced"]));
+    let mut bound = request.clone();
+    bound.history.has_thinking = true;
+    bound.thinking = Some(Thinking { kind: "between_tools".into(), display: None, budget_tokens: None });
+    let refused = decide_with(&bound, &middling(), &routing(Mode::Enforce), &forced).unwrap_err();
+    assert_eq!(refused.blockers, ["history-thinking", "thinking-type"]);
     let down = Facts { override_tier: Some(Tier::Haiku), ..facts() };
     for mode in [Mode::Off, Mode::Shadow, Mode::Enforce] {
         let decision = decide_with(&request, &middling(), &routing(mode), &down).unwrap();
