@@ -5,7 +5,7 @@
 //! [`splice`] changes a body; [`headers`] and [`error`] are the rest of a message.
 
 //pub mod batch;
-//pub mod envelope;
+pub mod envelope;
 //pub mod error;
 //pub mod headers;
 pub mod json;
