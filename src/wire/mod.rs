@@ -11,5 +11,5 @@ pub mod envelope;
 pub mod json;
 //pub mod meter;
 //pub mod objects;
-//pub mod splice;
-//pub mod sse;
+pub mod splice;
+pub mod sse;

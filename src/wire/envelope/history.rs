@@ -240,7 +240,9 @@ impl<'a> Message<'a> {
                 self.texts.extend(block.text.map(str::as_bytes));
             }
             "tool_use" if self.tool_calls.len() < MAX_TOOL_CALLS => self.tool_calls.push(block.name),
-            "tool_result" if self.tool_results.len() < MAX_TOOL_CALLS => self.tool_results.push(block.is_error),
+            "tool_result" if self.tool_results.len() < MAX_TOOL_CALLS => {
+                self.tool_results.push(block.is_error)
+            }
             "thinking" | "redacted_thinking" => self.has_thinking = true,
             "document" => self.has_document = true,
             _ => {}

@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 
 use super::{Role, Thinking, read};
 
-const CALL: &str = r#"{"model":"claude-opus-5-5","max_tokens":16,"messages":[{"role":"user","content":"hi"}]"#;
+const CALL: &str =
+    r#"{"model":"claude-opus-5-5","max_tokens":16,"messages":[{"role":"user","content":"hi"}]"#;
 
 fn with(fields: &str) -> String {
     format!("{CALL}{fields}}}")
@@ -28,7 +29,9 @@ fn the_fields_that_policies_read_are_found() {
     assert_eq!(envelope.model, "claude-opus-5-5");
     assert_eq!(&body[envelope.model_span.clone()], "\"claude-opus-5-5\"");
     assert_eq!(envelope.max_tokens, Some(16));
-    assert!(envelope.stream && envelope.stop_sequences && envelope.structured_output && envelope.fallback_list);
+    assert!(
+        envelope.stream && envelope.stop_sequences && envelope.structured_output && envelope.fallback_list
+    );
     assert!(!envelope.task_budget && envelope.history.cache_control && envelope.has_server_tools());
     assert!(envelope.system.unwrap().starts_with(b"[{") && envelope.tools.unwrap().ends_with(b"}]"));
     let tools: Vec<(&str, &str)> = envelope.tool_list.iter().map(|tool| (&*tool.kind, &*tool.name)).collect();
@@ -98,7 +101,10 @@ fn a_wrong_type_is_refused_by_the_name_of_its_field() {
         (r#","tools":{}"#, "tools: Input should be a valid list"),
         (r#","tools":[{"type":1}]"#, "tools.0.type: Input should be a valid string"),
         (r#","tool_choice":"auto""#, "tool_choice: Input should be a valid dictionary"),
-        (r#","thinking":{"type":"a","budget_tokens":1.5}"#, "thinking.budget_tokens: Input should be a valid integer"),
+        (
+            r#","thinking":{"type":"a","budget_tokens":1.5}"#,
+            "thinking.budget_tokens: Input should be a valid integer",
+        ),
         (r#","temperature":"1""#, "temperature: Input should be a valid number"),
         (r#","container":1"#, "container: Input should be a valid string or dictionary"),
     ] {
@@ -108,7 +114,10 @@ fn a_wrong_type_is_refused_by_the_name_of_its_field() {
         (r#""x""#, "messages.0: Input should be a valid dictionary"),
         (r#"{"role":1}"#, "messages.0.role: Input should be a valid string"),
         (r#"{"content":null}"#, "messages.0.content: Input should be a valid list"),
-        (r#"{"content":[{"text":1,"type":"text"}]}"#, "messages.0.content.0.text: Input should be a valid string"),
+        (
+            r#"{"content":[{"text":1,"type":"text"}]}"#,
+            "messages.0.content.0.text: Input should be a valid string",
+        ),
         (r#"{"content":[{"type":[]}]}"#, "messages.0.content.0.type: Input should be a valid string"),
         (
             r#"{"content":[{"is_error":1,"type":"tool_result"}]}"#,
@@ -137,7 +146,10 @@ fn a_field_with_two_readings_is_refused() {
     for (message, name) in [
         (r#"{"role":"user","role":"system"}"#, "role"),
         (r#"{"content":"a","content":"b"}"#, "content"),
-        (r#"{"content":[{"type":"image","source":{"type":"url","type":"base64"}}]}"#, "content.0.source.type"),
+        (
+            r#"{"content":[{"type":"image","source":{"type":"url","type":"base64"}}]}"#,
+            "content.0.source.type",
+        ),
     ] {
         let body = format!(r#"{{"model":"m","messages":[{message}]}}"#);
         assert_eq!(refusal(&body), format!("messages.0.{name}: given twice"));
@@ -168,8 +180,20 @@ fn the_number_of_messages_is_bounded() {
 }
 
 fn field() -> impl Strategy<Value = String> {
-    let name = prop::sample::select(vec!["model", "max_tokens", "stream", "x", "\\u006dodel", "str\\u0065am"]);
-    let value = prop::sample::select(vec!["\"m\"", "\"n\"", "1", "16", "2.0", "true", "false", "null", "[]", "{\"model\":1}"]);
+    let name =
+        prop::sample::select(vec!["model", "max_tokens", "stream", "x", "\\u006dodel", "str\\u0065am"]);
+    let value = prop::sample::select(vec![
+        "\"m\"",
+        "\"n\"",
+        "1",
+        "16",
+        "2.0",
+        "true",
+        "false",
+        "null",
+        "[]",
+        "{\"model\":1}",
+    ]);
     (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
 }
 

@@ -139,7 +139,9 @@ fn a_refusal_says_what_was_expected_and_where() {
 
 #[test]
 fn a_lone_surrogate_is_accepted_but_means_nothing() {
-    for body in [r#""\ud800""#, r#""\ud800x""#, r#""\udc00\ud800""#, r#""\ud800\u0041""#, r#""\ud800\n12345""#] {
+    for body in
+        [r#""\ud800""#, r#""\ud800x""#, r#""\udc00\ud800""#, r#""\ud800\u0041""#, r#""\ud800\n12345""#]
+    {
         assert!(accept(body.as_bytes()).is_ok());
         assert_eq!(Cursor::new(body.as_bytes()).unwrap().string().unwrap().unescape(), None);
     }
