@@ -6,10 +6,10 @@
 
 //pub mod batch;
 pub mod envelope;
-//pub mod error;
-//pub mod headers;
+pub mod error;
+pub mod headers;
 pub mod json;
-//pub mod meter;
+pub mod meter;
 //pub mod objects;
 pub mod splice;
 pub mod sse;

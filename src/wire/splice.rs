@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::wire::json::quote;
+
 /// A change to one body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splice {
@@ -87,12 +89,6 @@ impl Body for SplicedBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len() as u64)
     }
-}
-
-/// Returns `text` as a JSON string, quotes included.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ mod value;
 use std::fmt;
 use std::ops::Range;
 
-pub use text::Text;
-pub(crate) use text::plain_prefix;
+pub(super) use text::plain_prefix;
+pub use text::{Text, quote};
 
 /// Why a body was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -82,6 +82,12 @@ impl Cursor<'_> {
     }
 }
 
+/// Returns `text` as a JSON string, quotes included.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// Returns how many leading bytes are neither a quote, nor a backslash, nor a control character.
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let (head, tail) = bytes.split_at(bytes.len().min(HEAD_BYTES));
