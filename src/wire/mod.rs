@@ -4,12 +4,12 @@
 //! [`sse`] are the grammars; [`envelope`] and [`batch`] read requests; [`meter`] and [`objects`] read answers;
 //! [`splice`] changes a body; [`headers`] and [`error`] are the rest of a message.
 
-//pub mod batch;
+pub mod batch;
 pub mod envelope;
 pub mod error;
 pub mod headers;
 pub mod json;
 pub mod meter;
-//pub mod objects;
+pub mod objects;
 pub mod splice;
 pub mod sse;
