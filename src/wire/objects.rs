@@ -144,7 +144,10 @@ impl<'a> Batch<'a> {
 
 impl<'a> List<'a> {
     fn read_data(&mut self, cursor: &mut Cursor<'a>, keep: &impl Fn(&str) -> bool) -> Result<(), Malformed> {
-        self.kept.clear();
+        if self.data.is_some() {
+            // Which of the two a client reads is unknown, and so is what it would be shown.
+            return Err(Malformed { message: "data: given twice".to_owned(), offset: cursor.offset() });
+        }
         let span = cursor.each_item(|cursor| {
             if cursor.kind()? != Kind::Object {
                 return cursor.skip().map(drop);
@@ -285,7 +288,7 @@ mod tests {
         assert!(
             none["first_id"].is_null() && none["last_id"].is_null() && none["data"] == serde_json::json!([])
         );
-        for body in [r#"{"data":{}}"#, "{}", "[]", "x"] {
+        for body in [r#"{"data":{}}"#, r#"{"data":[{"id":"x"}],"data":[]}"#, "{}", "[]", "x"] {
             assert_eq!(filter_list(body.as_bytes(), |_| true), None);
         }
     }

@@ -49,9 +49,10 @@ impl Fields {
         name: &Text<'_>,
         parent: &Path<'_>,
     ) -> Result<Option<&'static str>, Malformed> {
-        let Some(meaning) = name.unescape() else { return Ok(None) };
-        let Some(index) = self.names.iter().position(|known| *known == meaning) else { return Ok(None) };
-        let Some(known) = self.names.get(index).copied() else { return Ok(None) };
+        let meaning =
+            if name.escaped { name.unescape().unwrap_or_default() } else { Cow::Borrowed(name.raw) };
+        let found = self.names.iter().enumerate().find(|(_, known)| **known == meaning);
+        let Some((index, known)) = found.map(|(index, known)| (index, *known)) else { return Ok(None) };
         let path = Path::Field(parent, known);
         if name.escaped {
             return Err(path.refuse("written with an escape in its name", name.span.start));

@@ -99,17 +99,24 @@ pub(super) fn read_block<'a>(
     object(cursor, path, BLOCK_FIELDS, |cursor, field, path| {
         let start = cursor.offset();
         match (field, cursor.kind()?) {
-            ("type", _) => block.kind = word(cursor, path)?,
+            ("type", kind) if kind == Kind::String || place == Place::Message => {
+                block.kind = word(cursor, path)?;
+            }
             ("text", Kind::String) => block.text = Some(text(cursor, path)?.raw),
             ("text", _) => odd_text = Some(cursor.skip().map(|_| start)?),
-            ("name", Kind::String) => block.name = word(cursor, path)?,
+            ("name", Kind::String) => match cursor.string()?.unescape() {
+                Some(name) => block.name = name,
+                None => odd_name = Some(start),
+            },
             ("name", _) => odd_name = Some(cursor.skip().map(|_| start)?),
             ("is_error", Kind::Bool | Kind::Null) => block.is_error = flag(cursor, path)?,
             ("is_error", _) => odd_error = Some(cursor.skip().map(|_| start)?),
             ("source", Kind::Object) => read_source(cursor, path, history, place)?,
             ("content", _) => read_inside(cursor, path, history, place)?,
             ("cache_control", _) => history.cache_control |= given(cursor)?,
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok(())
     })?;
@@ -123,7 +130,7 @@ pub(super) fn read_block<'a>(
         return Err(Path::Field(path, name).refuse(what, offset));
     }
     if place != Place::System {
-        count_block(&block.kind, history);
+        count_block(&block, history);
     }
     Ok(block)
 }
@@ -161,7 +168,9 @@ fn read_source<'a>(
     let (mut kind, mut data_bytes) = (Cow::default(), 0usize);
     object(cursor, path, &["type", "data", "content"], |cursor, field, path| {
         match (field, cursor.kind()?) {
-            ("type", Kind::Null) | ("data", Kind::Null) => drop(cursor.skip()?),
+            ("type" | "data", Kind::Null) => {
+                cursor.skip()?;
+            }
             ("type", _) => kind = word(cursor, path)?,
             ("data", _) => data_bytes = text(cursor, path)?.raw.len(),
             _ => read_inside(cursor, path, history, place)?,
@@ -176,7 +185,8 @@ fn read_source<'a>(
     Ok(())
 }
 
-fn count_block<'a>(kind: &Cow<'a, str>, history: &mut History<'a>) {
+fn count_block<'a>(block: &Block<'a>, history: &mut History<'a>) {
+    let kind = &block.kind;
     match &**kind {
         "" | "text" | "thinking" | "redacted_thinking" | "tool_use" | "tool_result" => return,
         "image" => {
@@ -241,7 +251,7 @@ impl<'a> Message<'a> {
             }
             "tool_use" if self.tool_calls.len() < MAX_TOOL_CALLS => self.tool_calls.push(block.name),
             "tool_result" if self.tool_results.len() < MAX_TOOL_CALLS => {
-                self.tool_results.push(block.is_error)
+                self.tool_results.push(block.is_error);
             }
             "thinking" | "redacted_thinking" => self.has_thinking = true,
             "document" => self.has_document = true,

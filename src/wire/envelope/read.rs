@@ -90,7 +90,9 @@ fn read_field<'a>(
             cursor.skip()?;
         }
         "cache_control" => envelope.history.cache_control |= given(cursor)?,
-        _ => drop(cursor.skip()?),
+        _ => {
+            cursor.skip()?;
+        }
     }
     Ok(())
 }

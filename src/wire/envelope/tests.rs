@@ -170,6 +170,9 @@ fn what_is_not_read_passes_repeated_escaped_or_odd() {
     assert!(!envelope.fallback_list && !envelope.stream && envelope.thinking.is_none());
     let block = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"new","name":1,"text":{},"is_error":2}]}]}"#;
     assert_eq!(read(block.as_bytes()).unwrap().history.other_blocks, ["new"]);
+    let inside =
+        r#"{"model":"m","messages":[{"content":[{"type":"new","name":"\ud800","content":{"type":[1]}}]}]}"#;
+    assert!(read(inside.as_bytes()).is_ok());
 }
 
 #[test]

@@ -89,23 +89,47 @@ pub fn quote(text: &str) -> String {
 }
 
 /// Returns how many leading bytes are neither a quote, nor a backslash, nor a control character.
-pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    let (head, tail) = bytes.split_at(bytes.len().min(HEAD_BYTES));
-    if let Some(at) = head.iter().position(|&byte| is_special(byte)) {
-        return at;
+pub(in crate::wire) fn plain_prefix(bytes: &[u8]) -> usize {
+    let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+    let found = plain_words(head);
+    if found < head.len() || head.len() == bytes.len() {
+        return found;
     }
-    let (blocks, _) = tail.as_chunks::<BLOCK_BYTES>();
-    let plain = blocks.iter().take_while(|block| !holds_special(block)).count() * BLOCK_BYTES;
-    let rest = tail.get(plain..).unwrap_or_default();
-    head.len() + plain + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+    let (blocks, _) = bytes.get(HEAD_BYTES..).unwrap_or_default().as_chunks::<BLOCK_BYTES>();
+    let plain = HEAD_BYTES + blocks.iter().take_while(|block| !holds_special(block)).count() * BLOCK_BYTES;
+    plain + plain_words(bytes.get(plain..).unwrap_or_default())
 }
 
+/// Looks at a block in a form without branches, which becomes vector instructions.
 fn holds_special(block: &[u8; BLOCK_BYTES]) -> bool {
     block.iter().fold(0u8, |found, &byte| found | u8::from(is_special(byte))) != 0
 }
 
+/// The same count as [`plain_prefix`], eight bytes at a time and with the place found by arithmetic.
+fn plain_words(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return index * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + tail.iter().position(|&byte| is_special(byte)).unwrap_or(tail.len())
+}
+
+/// Sets the top bit of every special byte of a word. Borrows may set it wrongly in bytes above the first
+/// special one, so that only the lowest is to be believed.
+const fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let quotes = word ^ (ONES * b'"' as u64);
+    let backslashes = word ^ (ONES * b'\\' as u64);
+    let found = (quotes.wrapping_sub(ONES) & !quotes)
+        | (backslashes.wrapping_sub(ONES) & !backslashes)
+        | (word.wrapping_sub(ONES * 0x20) & !word);
+    found & (ONES << 7)
+}
+
 const fn is_special(byte: u8) -> bool {
-    // Not `||`: a branch per byte would keep the fold over a block from being vectorised.
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
@@ -133,6 +157,6 @@ fn code_unit(escape: &str) -> Option<u16> {
     u16::from_str_radix(escape.get(2..6)?, 16).ok()
 }
 
-/// Short strings (names, ids) end within this; looking at them byte by byte is quicker.
-const HEAD_BYTES: usize = 16;
+/// Short strings (names, ids) end within this.
+const HEAD_BYTES: usize = 32;
 const BLOCK_BYTES: usize = 32;

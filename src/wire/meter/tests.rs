@@ -10,13 +10,13 @@ fn event(name: &str, data: &Value) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-fn start(usage: Value) -> String {
+fn start(usage: &Value) -> String {
     let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5-5",
         "content": [], "stop_reason": null, "usage": usage});
     event("message_start", &json!({"type": "message_start", "message": message}))
 }
 
-fn delta(usage: Value) -> String {
+fn delta(usage: &Value) -> String {
     let delta = json!({"stop_reason": "tool_use", "stop_sequence": null, "container": {"id": "container_1"}});
     event("message_delta", &json!({"type": "message_delta", "delta": delta, "usage": usage}))
 }
@@ -41,13 +41,13 @@ fn whole_stream() -> String {
     let split = json!({"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 70});
     let block = json!({"type": "tool_use", "id": "t", "name": "läs", "input": {}});
     [
-        start(json!({"input_tokens": 10, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 5,
+        start(&json!({"input_tokens": 10, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 5,
             "cache_creation": split, "output_tokens": 1, "service_tier": "standard", "speed": "fast", "inference_geo": "us"})),
         event("ping", &json!({"type": "ping"})),
         event("content_block_start", &json!({"index": 0, "content_block": {"type": "thinking"}})),
         event("content_block_start", &json!({"index": 1, "content_block": block})),
         event("content_block_delta", &json!({"delta": {"text": "\n\nevent: message_delta\ndata: {\"usage\":{\"output_tokens\":9}}\n\n"}})),
-        delta(json!({"input_tokens": 12, "cache_creation_input_tokens": 104, "cache_read_input_tokens": 6,
+        delta(&json!({"input_tokens": 12, "cache_creation_input_tokens": 104, "cache_read_input_tokens": 6,
             "output_tokens": 40, "server_tool_use": {"web_search_requests": 2}})),
         stop(),
     ]
@@ -83,7 +83,7 @@ fn a_total_without_a_split_was_written_for_five_minutes() {
         ),
         (json!({"input_tokens": 0}), [0; 5]),
     ] {
-        assert_eq!(metered(&start(reported)).usage, Some(usage(expected)));
+        assert_eq!(metered(&start(&reported)).usage, Some(usage(expected)));
     }
 }
 
@@ -98,7 +98,7 @@ fn iterations_are_what_is_billed() {
     let report =
         json!({"output_tokens": 2, "iterations": iterations, "server_tool_use": {"web_search_requests": 1}});
     let metered =
-        metered(&[start(json!({"input_tokens": 1, "iterations": []})), delta(report), stop()].concat());
+        metered(&[start(&json!({"input_tokens": 1, "iterations": []})), delta(&report), stop()].concat());
     let models: Vec<&str> = metered.billed.iter().map(|billed| &*billed.model).collect();
     assert_eq!(models, ["claude-opus-5-5", "claude-fable-5-2"]);
     assert_eq!(metered.billed[0].usage, usage([1, 0, 3, 5, 2]));
@@ -112,23 +112,24 @@ fn usage_that_cannot_be_is_unknown_rather_than_low() {
     let huge = "1".repeat(100_000);
     for count in ["-1", "1.5", "1e400", "\"12\"", "[]", "{}", "true", "18446744073709551615", &huge] {
         let report = format!("event: message_delta\ndata: {{\"usage\":{{\"output_tokens\":{count}}}}}\n\n");
-        let metered = metered(&[start(json!({"input_tokens": 5})), report, stop()].concat());
+        let metered = metered(&[start(&json!({"input_tokens": 5})), report, stop()].concat());
         assert_eq!((metered.usage, metered.billed.len()), (None, 0), "{count:.20}");
         assert!(metered.complete);
     }
     for report in [json!("x"), json!([1]), json!({"output_tokens": 1, "iterations": ["x"]})] {
-        assert_eq!(metered(&delta(report)).usage, None);
+        assert_eq!(metered(&delta(&report)).usage, None);
     }
     for absent in [json!(null), json!({}), json!({"input_tokens": null})] {
-        assert_eq!(metered(&start(absent)).usage, None);
+        assert_eq!(metered(&start(&absent)).usage, None);
     }
-    let nulls = [start(json!({"input_tokens": 5})), delta(json!({"input_tokens": null, "output_tokens": 3}))];
+    let nulls =
+        [start(&json!({"input_tokens": 5})), delta(&json!({"input_tokens": null, "output_tokens": 3}))];
     assert_eq!(metered(&nulls.concat()).usage, Some(usage([5, 0, 0, 0, 3])));
 }
 
 #[test]
 fn a_cut_stream_and_an_error_event_are_not_complete() {
-    let cut = metered(&start(json!({"input_tokens": 5, "output_tokens": 1})));
+    let cut = metered(&start(&json!({"input_tokens": 5, "output_tokens": 1})));
     assert!(!cut.complete);
     assert_eq!(cut.usage, Some(usage([5, 0, 0, 0, 1])));
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "m"}});
@@ -143,7 +144,7 @@ fn a_cut_stream_and_an_error_event_are_not_complete() {
 fn progress_tells_the_first_content_once_and_the_end_in_its_chunk() {
     let mut meter = Meter::stream();
     let first = Progress { first_content: true, ..Progress::default() };
-    assert_eq!(meter.feed(start(json!({})).as_bytes()), Progress::default());
+    assert_eq!(meter.feed(start(&json!({})).as_bytes()), Progress::default());
     assert_eq!(meter.feed(event("ping", &json!({})).as_bytes()), Progress::default());
     assert_eq!(meter.feed(event("content_block_delta", &json!({})).as_bytes()), first);
     assert_eq!(meter.feed(event("content_block_delta", &json!({})).as_bytes()), Progress::default());
