@@ -252,8 +252,10 @@ fn tool_calls(brief: &Brief<'_>) -> Vec<Value> {
     let single = choice.is_some_and(|choice| choice["disable_parallel_tool_use"] == true);
     let most = if single { 1 } else { 8 };
     let made = chosen.into_iter().take(most).enumerate();
-    made.map(|(place, tool)| tool_use(brief, place, tool["name"].as_str().unwrap_or(""), &input(tool, &asked)))
-        .collect()
+    made.map(|(place, tool)| {
+        tool_use(brief, place, tool["name"].as_str().unwrap_or(""), &input(tool, &asked))
+    })
+    .collect()
 }
 
 fn wanted<'a>(tools: &[&'a Value], asked: &str) -> Vec<&'a Value> {
@@ -285,7 +287,14 @@ fn input(tool: &Value, hint: &str) -> Value {
         kind if kind.starts_with("bash_") => json!({ "command": "echo ok" }),
         kind if kind.starts_with("text_editor_") => json!({ "command": "view", "path": "/tmp" }),
         kind if kind.starts_with("memory_") => json!({ "command": "view", "path": "/memories" }),
-        _ => schema::example(&tool["input_schema"], hint),
+        _ => {
+            let mut input = schema::example(&tool["input_schema"], hint);
+            // Some clients run what they are told, so a command is always harmless.
+            if input.get("command").is_some_and(Value::is_string) {
+                input["command"] = json!("echo ok");
+            }
+            input
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn check(messages: &[Value], call: &Call) -> Result<(), Fault> {
     for (index, message) in messages.iter().enumerate() {
         check_message(index, message, messages.len(), call)?;
     }
-    if role(&messages[0]) == "assistant" {
+    let summarized = content(&messages[0]).iter().any(|block| kind(block) == "compaction");
+    if role(&messages[0]) == "assistant" && !summarized {
         return Err(Fault::invalid("messages: first message must use the \"user\" role"));
     }
     pairing(messages)
