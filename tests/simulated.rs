@@ -8,16 +8,10 @@ mod features;
 
 use std::time::Duration;
 
-use client::Client;
+use client::start;
 use serde_json::{Value, json};
 
-use tercet::simulated::{Behaviour, Options, Upstream};
-
-async fn start() -> (Upstream, Client) {
-    let upstream = Upstream::start(Options { verified: true, ..Options::default() }).await.unwrap();
-    let client = Client::new(upstream.url());
-    (upstream, client)
-}
+use tercet::simulated::Behaviour;
 
 fn hello(model: &str) -> Value {
     json!({ "model": model, "max_tokens": 1000, "messages": [{ "role": "user", "content": "say hello" }] })

@@ -20,6 +20,7 @@ pub(super) fn check(
 ) -> Result<(), Fault> {
     max_tokens(body, model, endpoint, call)?;
     thinking(body, model)?;
+    display(body, call)?;
     effort(body.get("output_config"), body, model)?;
     sampling(body, model)?;
     speed(body, model, endpoint, call)?;
@@ -98,6 +99,16 @@ fn thinking(body: &Map<String, Value>, model: &Model) -> Result<(), Fault> {
     };
     super::shape::only(config, &format!("thinking.{kind}"), fields)?;
     budget(config, kind, body)
+}
+
+fn display(body: &Map<String, Value>, call: &Call) -> Result<(), Fault> {
+    let display =
+        body.get("thinking").and_then(|config| config.get("display")).filter(|display| !display.is_null());
+    match display.map(Value::as_str) {
+        None | Some(Some("summarized" | "omitted")) => Ok(()),
+        Some(Some("updates")) if call.has_beta("thinking-display-updates-") => Ok(()),
+        Some(_) => Err(Fault::invalid("thinking.display: Input should be 'summarized' or 'omitted'")),
+    }
 }
 
 fn budget(config: &Value, kind: &str, body: &Map<String, Value>) -> Result<(), Fault> {

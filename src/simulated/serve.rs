@@ -200,6 +200,7 @@ fn respond(
     }
     if script.contains(&Behaviour::DuplicateContentLength) {
         faults.replace(doubled(status, &headers));
+        headers.push(("connection".to_owned(), "close".to_owned()));
     }
     build(status, &headers, body)
 }

@@ -9,7 +9,16 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tercet::simulated::{Options, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Starts an upstream whose organisations may use every model, and a client of it.
+pub(crate) async fn start() -> (Upstream, Client) {
+    let upstream = Upstream::start(Options { verified: true, ..Options::default() }).await.unwrap();
+    let client = Client::new(upstream.url());
+    (upstream, client)
+}
 
 pub(crate) struct Client {
     url: String,
@@ -65,21 +74,33 @@ impl Client {
 
     /// Sends a request on a socket of its own and returns every byte until it closes.
     pub(crate) async fn exchange(&self, path: &str, body: &Value) -> String {
-        let mut socket =
-            tokio::net::TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
-        let body = body.to_string();
-        let mut text = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
-            body.len()
-        );
-        for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        socket.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
+        let mut socket = self.open(path, body).await;
         let mut answer = Vec::new();
         // A reset is one of the endings under test.
         drop(socket.read_to_end(&mut answer).await);
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Sends a request and closes the connection once this text has come.
+    pub(crate) async fn leave_after(&self, path: &str, body: &Value, text: &str) {
+        let mut socket = self.open(path, body).await;
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains(text) {
+            assert!(socket.read_buf(&mut answer).await.unwrap() > 0, "the answer ended early");
+        }
+    }
+
+    async fn open(&self, path: &str, body: &Value) -> TcpStream {
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
+        let body = body.to_string();
+        let length = body.len();
+        let mut head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n");
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        socket.write_all(format!("{head}\r\n{body}").as_bytes()).await.unwrap();
+        socket
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::Read;
 use serde_json::{Value, json};
 use tercet::simulated::Behaviour;
 
-use super::{FABLE, HAIKU, OPUS, SONNET, hello, start, with};
+use super::client::start;
+use super::{FABLE, HAIKU, OPUS, SONNET, hello, with};
 
 const BETAS: &str = "computer-use-2025-11-24,server-side-fallback-2026-07-01,advisor-tool-2026-03-01,\
                      fast-mode-2026-02-01,per-turn-control-2026-07-01,compact-2026-09-04";
@@ -41,6 +42,8 @@ async fn tools_fallbacks_and_speed_are_refused_by_the_models_that_lack_them() {
         ("claude-haiku-4-5", "compaction", json!({ "type": "summarize" }), 400),
         (HAIKU, "compaction", json!({ "type": "summarize" }), 200),
         (HAIKU, "service_tier", json!("priority"), 400),
+        (HAIKU, "thinking", json!({ "type": "adaptive", "display": "updates" }), 400),
+        (HAIKU, "thinking", json!({ "type": "between_tools" }), 400),
     ];
     for (model, field, value, status) in cases {
         let answer = client.post("/v1/messages", &with(model, field, value.clone())).await;
@@ -145,6 +148,25 @@ async fn answers_are_compressed_only_for_those_who_accept_it() {
     flate2::read::GzDecoder::new(answer.bytes()).read_to_string(&mut text).unwrap();
     assert!(text.contains("hello"));
     assert_eq!(client.post("/v1/messages", &hello(HAIKU)).await.header("content-encoding"), "");
+}
+
+#[tokio::test]
+async fn who_goes_away_early_pays_for_what_was_made_until_then() {
+    let (upstream, client) = start().await;
+    let mut body = with("claude-haiku-4-5", "stream", json!(true));
+    upstream.script(Behaviour::Pause { after_events: 4, ms: 3_600_000 });
+    client.leave_after("/v1/messages", &body, "content_block_delta").await;
+    let call = loop {
+        match upstream.bill().first() {
+            Some(call) => break call.clone(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(!call.complete);
+    body["stream"] = json!(false);
+    let whole = client.post("/v1/messages", &body).await.json();
+    assert!(call.tokens.output_tokens < whole["usage"]["output_tokens"].as_u64().unwrap());
+    assert_eq!(call.tokens.input_tokens, whole["usage"]["input_tokens"].as_u64().unwrap());
 }
 
 #[tokio::test]
