@@ -8,7 +8,7 @@
 //! * 3 policies: [`tenant`], [`classify`], [`route`], [`limit`], [`budget`], [`guard`], [`cache`]
 //! * 4 the request: [`pipeline`] — start reading at `pipeline::handle_message`
 //! * 5 edges: [`server`], [`admin`]
-//! * 6 assembly: [`gateway`], [`cli`]
+//! * 6 assembly: [`gateway`]; 7: [`cli`]
 //!
 //! [`simulated`] is the upstream of the demo and the tests; it stands apart and imports nothing of the above.
 
@@ -41,7 +41,6 @@ pub mod pipeline;
 pub mod admin;
 pub mod server;
 
-pub mod cli;
 pub mod gateway;
 
 pub mod simulated;

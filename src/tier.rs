@@ -1,4 +1,6 @@
-//! The three tiers a request can be sent to, from the cheapest to the dearest.
+//! The three tiers a request can be sent to, from the cheapest to the dearest, and the evidence for one of them.
+//!
+//! Evidence stands here because the policy that weighs it and the policy that decides by it do not know each other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,5 +49,46 @@ impl FromStr for Tier {
     /// Reads `haiku`, `sonnet` or `opus`; `other` is never asked for by name.
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::ROUTED.into_iter().find(|tier| tier.name() == text).ok_or(())
+    }
+}
+
+/// A named piece of evidence; codes are a closed list, in `docs/routing.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Reason {
+    /// What was seen or ruled, in kebab case.
+    pub code: &'static str,
+    /// How far it moved the difficulty, in parts per thousand; 1,000 where it settled the matter.
+    pub weight: i16,
+}
+
+impl Reason {
+    /// Returns a reason that settled the matter by itself.
+    #[must_use]
+    pub const fn certain(code: &'static str) -> Self {
+        Self { code, weight: 1_000 }
+    }
+}
+
+/// How much model a request needs, with the evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Complexity {
+    /// Probability in parts per thousand that haiku, sonnet and opus suffice; never falling in that order.
+    pub sufficiency: [u16; 3],
+    /// Difficulty, 0 to 1,000; higher needs the stronger model.
+    pub score_permille: u16,
+    /// What spoke for it, at most 16.
+    pub reasons: Vec<Reason>,
+}
+
+impl Complexity {
+    /// Returns the probability that `tier` suffices; 1,000 for a model outside the routed tiers.
+    #[must_use]
+    pub const fn sufficiency_of(&self, tier: Tier) -> u16 {
+        match tier {
+            Tier::Haiku => self.sufficiency[0],
+            Tier::Sonnet => self.sufficiency[1],
+            Tier::Opus => self.sufficiency[2],
+            Tier::Other => 1_000,
+        }
     }
 }

@@ -85,6 +85,8 @@ pub struct Sums {
     pub baseline_requested: NanoUsd,
     /// What they would have cost on the model of the opus tier.
     pub baseline_all_opus: NanoUsd,
+    /// How many of them were answered from the response cache.
+    pub cache_hits: u64,
 }
 
 impl Sums {
@@ -95,6 +97,7 @@ impl Sums {
         self.cost += other.cost;
         self.baseline_requested += other.baseline_requested;
         self.baseline_all_opus += other.baseline_all_opus;
+        self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
     }
 
     /// Returns what was saved against the models asked for; negative where routing cost more.

@@ -2,8 +2,9 @@
 //!
 //! A view: rebuilt from the journal at start, then fed each record as it is written, so that a report holds
 //! what an answer that ended has cost. Cells are (hour, tenant, user, model, tier), at most [`MAX_CELLS`]:
-//! hours older than two days fold to days, and when room is short the oldest days fold to months; past that,
-//! new users and models are summed as `_other`. A folded cell counts whole wherever it overlaps the times
+//! hours older than two days fold to days; when room is short the oldest days fold to months, then users and
+//! models of the oldest months to `_other`, then new ones too; only such sums go beyond the bound, at most one per
+//! tenant, tier and kept hour or month. A folded cell counts whole wherever it overlaps the times
 //! asked for. No money is ever left out.
 
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ struct Cells {
     days: BTreeMap<Cell, Sums>,
     months: BTreeMap<Cell, Sums>,
     newest_hour: i64,
+    /// Months before this second hold no users or models any more.
+    named_from: i64,
 }
 
 /// What is summed together; `start` is a second of Unix time.
@@ -77,6 +80,7 @@ impl Rollup {
             cost: record.cost_nanousd,
             baseline_requested: record.baseline_nanousd.requested,
             baseline_all_opus: record.baseline_nanousd.all_opus,
+            cache_hits: u64::from(record.cache.as_deref() == Some("hit")),
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.add(cell, &sums, self.max_cells);
@@ -115,7 +119,8 @@ impl Rollup {
         let mut tiers: BTreeMap<Tier, Sums> = BTreeMap::new();
         let mut tenants: BTreeMap<Box<str>, Sums> = BTreeMap::new();
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        for (cell, sums) in cells.hours.range(Cell::first(start)..Cell::first(start + DAY_S)) {
+        let today = Cell::first(start)..Cell::first(start + DAY_S);
+        for (cell, sums) in cells.hours.range(today.clone()).chain(cells.days.range(today)) {
             day.totals.add(sums);
             tiers.entry(cell.tier).or_default().add(sums);
             match tenants.get_mut(&cell.tenant) {
@@ -138,21 +143,35 @@ impl Default for Rollup {
 }
 
 impl Cells {
-    fn add(&mut self, cell: Cell, sums: &Sums, max_cells: usize) {
+    fn add(&mut self, mut cell: Cell, sums: &Sums, max_cells: usize) {
         if cell.start > self.newest_hour {
             self.newest_hour = cell.start;
             self.fold_hours();
         }
-        if let Some(known) = self.hours.get_mut(&cell) {
+        let is_recent = cell.start >= self.horizon();
+        if !is_recent {
+            cell.start = floor(cell.start, DAY_S);
+        }
+        if let Some(known) = self.period(is_recent).get_mut(&cell) {
             known.add(sums);
             return;
         }
         if self.len() >= max_cells {
-            self.fold_days(max_cells);
+            let enough = max_cells - max_cells / 10;
+            self.fold_days(enough);
+            self.fold_months(enough);
         }
-        let is_full = self.len() >= max_cells;
-        let cell = if is_full { Cell { user: OTHER.into(), model: OTHER.into(), ..cell } } else { cell };
-        self.hours.entry(cell).or_default().add(sums);
+        let cell = if self.len() >= max_cells { cell.without_names() } else { cell };
+        self.period(is_recent).entry(cell).or_default().add(sums);
+    }
+
+    const fn period(&mut self, is_recent: bool) -> &mut BTreeMap<Cell, Sums> {
+        if is_recent { &mut self.hours } else { &mut self.days }
+    }
+
+    /// Where hours begin; what is older is kept by the day.
+    const fn horizon(&self) -> i64 {
+        floor(self.newest_hour - 2 * DAY_S, DAY_S)
     }
 
     fn len(&self) -> usize {
@@ -169,7 +188,7 @@ impl Cells {
 
     /// Folds hours of days that ended more than two days before the newest hour.
     fn fold_hours(&mut self) {
-        let horizon = floor(self.newest_hour - 2 * DAY_S, DAY_S);
+        let horizon = self.horizon();
         if self.hours.first_key_value().is_none_or(|(cell, _)| cell.start >= horizon) {
             return;
         }
@@ -180,15 +199,32 @@ impl Cells {
         }
     }
 
-    /// Folds the oldest days to months until a tenth of the room is free or no days are left.
-    fn fold_days(&mut self, max_cells: usize) {
-        while self.len() > max_cells - max_cells / 10 {
+    /// Folds the oldest days to months until no more than `enough` cells, or no days, are left.
+    fn fold_days(&mut self, enough: usize) {
+        while self.len() > enough {
             let Some((oldest, _)) = self.days.first_key_value() else { return };
             let (start, end) = month_of(oldest.start);
             let later = self.days.split_off(&Cell::first(end));
+            self.named_from = self.named_from.min(start);
             for (cell, sums) in std::mem::replace(&mut self.days, later) {
                 self.months.entry(Cell { start, ..cell }).or_default().add(&sums);
             }
+        }
+    }
+
+    /// Sums users and models of the oldest months as `_other` until no more than `enough` cells are left.
+    fn fold_months(&mut self, enough: usize) {
+        while self.len() > enough {
+            let Some((oldest, _)) = self.months.range(Cell::first(self.named_from)..).next() else { return };
+            let start = oldest.start;
+            let end = start + 1;
+            let mut month = self.months.split_off(&Cell::first(start));
+            let mut later = month.split_off(&Cell::first(end));
+            self.months.append(&mut later);
+            for (cell, sums) in month {
+                self.months.entry(cell.without_names()).or_default().add(&sums);
+            }
+            self.named_from = end;
         }
     }
 }
@@ -197,6 +233,10 @@ impl Cell {
     /// The least cell of a period.
     fn first(start: i64) -> Self {
         Self { start, tenant: "".into(), user: "".into(), model: "".into(), tier: Tier::Haiku }
+    }
+
+    fn without_names(self) -> Self {
+        Self { user: OTHER.into(), model: OTHER.into(), ..self }
     }
 
     fn part(&self, by: By) -> String {
@@ -322,8 +362,8 @@ mod tests {
             let total: i64 = spends.iter().map(|(_, _, cost)| cost).sum();
             prop_assert_eq!(report.totals.cost, NanoUsd(total));
             prop_assert_eq!(report.rows.iter().map(|row| row.sums.cost).sum::<NanoUsd>(), NanoUsd(total));
-            let hours = rollup.cells.lock().unwrap().hours.len();
-            prop_assert!(rollup.cells.lock().unwrap().len() <= 50 + hours);
+            // Beyond the bound, one cell per hour kept and, until the next one comes, per day.
+            prop_assert!(rollup.cells.lock().unwrap().len() <= 50 + 72 + 1);
         }
     }
 }

@@ -188,6 +188,9 @@ impl Writer {
                 return;
             }
             self.publish();
+            if count == self.kept.len() {
+                self.heal();
+            }
             let mut seq = self.tail.link().seq - count as u64;
             for kept in self.kept.drain(..count) {
                 seq += 1;
@@ -198,6 +201,10 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Notes that nothing waits for the disk any more, before anybody hears that their record is written.
+    fn heal(&self) {
         self.state.retained.store(0, Ordering::Relaxed);
         if self.state.is_failing.swap(false, Ordering::AcqRel) {
             tracing::warn!(seq = self.tail.link().seq, "the journal is written again");

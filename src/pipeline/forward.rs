@@ -91,7 +91,6 @@ pub(super) fn unanswered(failure: &UpstreamFailure) -> Refusal {
 
 impl Underway {
     fn arrived(mut self, sent: Result<Answer, UpstreamFailure>) -> Result<Forwarded, Unanswered> {
-        self.exchange.answered();
         let metrics = &self.exchange.tercet.runtime.metrics;
         match sent {
             Ok(answer) => {

@@ -9,6 +9,7 @@ mod bill;
 mod charge;
 mod dispatch;
 mod exchange;
+mod explain;
 mod finish;
 mod forward;
 mod listing;
@@ -20,6 +21,8 @@ mod relay;
 mod reply;
 mod reserve;
 mod runtime;
+mod upload;
+mod watch;
 
 use std::sync::Arc;
 
@@ -31,9 +34,10 @@ use crate::upstream::RequestBody;
 use crate::wire::error::Refusal;
 use recall::{Keeping, Recalled};
 
-pub use dispatch::handle;
+pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
-pub use relay::Reply;
+pub use explain::explain_body;
+pub use relay::{DRAIN_TIMEOUT, Reply};
 pub use runtime::{Runtime, Snapshot, Tercet};
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.

@@ -7,27 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A kind of upstream object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ObjectType {
-    /// A message batch.
-    Batch,
-    /// An uploaded file.
-    File,
-    /// A code execution container.
-    Container,
-    /// A message thread, named by the id of any of its answers.
-    Thread,
-}
-
-/// What a thread was started with; its later turns must go the same way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The tenant that made the object.
-    pub tenant: Arc<str>,
-    /// The model that serves it, for threads and containers.
-    pub model: Option<Arc<str>>,
-}
+use crate::journal::ObjectType;
 
 /// Object ids and their owners.
 #[derive(Debug, Default)]
@@ -35,32 +15,13 @@ pub struct Ownership(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    owners: HashMap<(ObjectType, Arc<str>), Owner>,
+    owners: HashMap<(ObjectType, Arc<str>), Arc<str>>,
     oldest_first: VecDeque<(ObjectType, Arc<str>)>,
-}
-
-impl ObjectType {
-    /// Returns the name used in the journal.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Batch => "batch",
-            Self::File => "file",
-            Self::Container => "container",
-            Self::Thread => "thread",
-        }
-    }
-
-    /// Reads a name from the journal.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Batch, Self::File, Self::Container, Self::Thread].into_iter().find(|kind| kind.name() == name)
-    }
 }
 
 impl Ownership {
     /// Remembers who made an object; the first claim stands.
-    pub fn claim(&self, kind: ObjectType, id: &str, owner: Owner) {
+    pub fn claim(&self, kind: ObjectType, id: &str, tenant: &str) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (kind, Arc::<str>::from(id));
         if table.owners.contains_key(&key) {
@@ -72,20 +33,14 @@ impl Ownership {
             table.owners.remove(&oldest);
         }
         table.oldest_first.push_back(key.clone());
-        table.owners.insert(key, owner);
-    }
-
-    /// Returns the owner of an object, if it is known.
-    #[must_use]
-    pub fn owner(&self, kind: ObjectType, id: &str) -> Option<Owner> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.owners.get(&(kind, Arc::<str>::from(id))).cloned()
+        table.owners.insert(key, tenant.into());
     }
 
     /// Tells whether `tenant` owns the object.
     #[must_use]
     pub fn owns(&self, tenant: &str, kind: ObjectType, id: &str) -> bool {
-        self.owner(kind, id).is_some_and(|owner| &*owner.tenant == tenant)
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.owners.get(&(kind, Arc::<str>::from(id))).is_some_and(|owner| &**owner == tenant)
     }
 }
 
@@ -96,15 +51,11 @@ pub const MAX_OBJECTS: usize = 250_000;
 mod tests {
     use super::*;
 
-    fn owner(tenant: &str) -> Owner {
-        Owner { tenant: tenant.into(), model: None }
-    }
-
     #[test]
     fn an_object_belongs_to_the_tenant_that_made_it_and_to_no_other() {
         let ownership = Ownership::default();
-        ownership.claim(ObjectType::File, "file_1", owner("acme"));
-        ownership.claim(ObjectType::File, "file_1", owner("rival"));
+        ownership.claim(ObjectType::File, "file_1", "acme");
+        ownership.claim(ObjectType::File, "file_1", "rival");
         assert!(ownership.owns("acme", ObjectType::File, "file_1"));
         assert!(!ownership.owns("rival", ObjectType::File, "file_1"));
         assert!(!ownership.owns("acme", ObjectType::Batch, "file_1"));
@@ -115,7 +66,7 @@ mod tests {
     fn past_the_bound_the_oldest_object_is_forgotten() {
         let ownership = Ownership::default();
         for number in 0..=MAX_OBJECTS {
-            ownership.claim(ObjectType::Thread, &format!("msg_{number}"), owner("acme"));
+            ownership.claim(ObjectType::Thread, &format!("msg_{number}"), "acme");
         }
         assert!(!ownership.owns("acme", ObjectType::Thread, "msg_0"));
         assert!(ownership.owns("acme", ObjectType::Thread, "msg_1"));

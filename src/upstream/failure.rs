@@ -90,6 +90,12 @@ impl UpstreamFailure {
         Self::new(Phase::Stream, FailureKind::Reset, message)
     }
 
+    /// A stream whose connection closed, in good order, before its last event.
+    #[must_use]
+    pub fn cut_without_end() -> Self {
+        Self::new(Phase::Stream, FailureKind::Reset, "the upstream closed its stream before the last event")
+    }
+
     /// An answer we refuse to pass on.
     pub(super) fn unsound(what: &str) -> Self {
         Self::new(Phase::Wait, FailureKind::Protocol, format!("the upstream's answer is refused: {what}"))

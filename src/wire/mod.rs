@@ -1,5 +1,17 @@
 //! The Messages API as bytes: what is read of a request and of an answer, and the few changes made to either.
 //!
-//! No I/O and no policy. Client bytes are never re-serialised: a change is a splice at an offset.
+//! No I/O and no policy. Client bytes are never re-serialised: a change is a splice at an offset. [`json`] and
+//! [`sse`] are the grammars; [`envelope`] and [`batch`] read requests; [`meter`] and [`objects`] read answers;
+//! [`splice`] changes a body; [`headers`] and [`error`] are the rest of a message.
 
+pub mod batch;
 pub mod envelope;
+
+pub mod error;
+pub mod file_ids;
+pub mod headers;
+pub mod json;
+pub mod meter;
+pub mod objects;
+pub mod splice;
+pub mod sse;

@@ -41,7 +41,8 @@ fn concurrent_appends_make_one_chain() {
     close(&journal);
     let verified = verify(folder.path(), None).unwrap();
     assert_eq!((verified[0].records, verified[0].head), (6001, journal.head(Stream::Exchanges)));
-    assert!(verified[0].segments > 10);
+    // A segment outgrows its bound by at most one group, and all these are more than that: there are two or more.
+    assert!(verified[0].segments > 1);
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! The borrowed view of a request body: the few fields that policies read, found in one scan.
 //!
 //! The bytes stay as they came. A field that two parsers could read differently (given twice, or under an
-//! escaped name) is refused, so that what was judged is what is forwarded. Everything not named here passes.
+//! escaped name) is refused, and so is a field of a type that no upstream accepts; what was judged is then what
+//! is forwarded. Everything not named here passes, repeated or not, and an absent field is the upstream's to
+//! refuse, `model` excepted. Null stands for absence wherever a field may be absent.
+
+mod fields;
+mod history;
+mod read;
 
 use std::borrow::Cow;
 use std::ops::Range;
+
+pub use read::read;
 
 /// What policies read of a `/v1/messages` or `count_tokens` body.
 #[derive(Clone, Debug)]
@@ -57,6 +65,28 @@ pub struct Envelope<'a> {
     pub fallback_list: bool,
     /// What the messages hold.
     pub history: History<'a>,
+}
+
+impl Envelope<'_> {
+    /// Tells whether the last user message answers tool calls, so that the model is amid its work.
+    #[must_use]
+    pub const fn in_tool_loop(&self) -> bool {
+        !self.history.last_tool_results.is_empty()
+    }
+
+    /// Tells whether the last message is the assistant's, to be continued by the answer (prefill).
+    #[must_use]
+    pub const fn ends_with_assistant(&self) -> bool {
+        matches!(self.history.last_role, Role::Assistant)
+    }
+
+    /// Tells whether a tool is run by the upstream itself (or has a type we do not know).
+    #[must_use]
+    pub fn has_server_tools(&self) -> bool {
+        self.tool_list.iter().any(|tool| {
+            tool.kind != "custom" && !CLIENT_TOOLS.iter().any(|client| tool.kind.starts_with(client))
+        })
+    }
 }
 
 /// One entry of `tools`.
@@ -163,3 +193,10 @@ pub enum Role {
     /// Anything else; the upstream refuses it.
     Unknown,
 }
+
+/// Beginnings of the types of tools that the upstream defines and the client runs.
+const CLIENT_TOOLS: [&str; 6] =
+    ["bash_", "text_editor_", "computer_", "browser_toolset_", "memory_", "tool_search_tool_"];
+
+#[cfg(test)]
+mod tests;

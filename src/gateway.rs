@@ -1,1 +1,0 @@
-//! Builds everything from a configuration, swaps snapshots, starts tasks.

@@ -1,0 +1,169 @@
+//! Reload: a new snapshot is built whole, or the old one stays.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{Origin, rebuild};
+use crate::config::{self, Config, Mode};
+use crate::journal::AdminRecord;
+use crate::pipeline::Tercet;
+use crate::server::Certificates;
+
+/// What can be done to a running gateway.
+pub struct Control {
+    tercet: Arc<Tercet>,
+    origin: Origin,
+    certificates: Option<Arc<Certificates>>,
+    seen: Mutex<[u8; 32]>,
+    leaked: Mutex<u64>,
+}
+
+impl Control {
+    pub(super) fn new(tercet: Arc<Tercet>, origin: Origin, certificates: Option<Arc<Certificates>>) -> Self {
+        let snapshot = tercet.snapshot.load_full();
+        let names: Vec<&str> = snapshot.config.tenants.keys().map(String::as_str).collect();
+        tercet.runtime.metrics.expect_tenants(if names.is_empty() { &["default"] } else { &names });
+        tercet.runtime.metrics.record_reload(&snapshot.config.version, tercet.runtime.clock.now());
+        let seen = Mutex::new(origin.file.as_deref().map(config::digest_of_files).unwrap_or_default());
+        Self { tercet, origin, certificates, seen, leaked: Mutex::new(0) }
+    }
+
+    /// Reads the configuration again and puts it in force; `who` is written down.
+    ///
+    /// # Errors
+    /// The problems, as the admin API shows them; the configuration in force stays.
+    pub fn reload(&self, who: &str) -> Result<Value, Value> {
+        let reloaded = self.replace(who);
+        if let Err(problems) = &reloaded {
+            self.tercet.runtime.metrics.record_failed_reload();
+            tracing::error!(%problems, "configuration not reloaded, the old one stays");
+        }
+        reloaded
+    }
+
+    fn replace(&self, who: &str) -> Result<Value, Value> {
+        let Some(file) = &self.origin.file else {
+            return Err(json!([{ "message": "this gateway was started without a configuration file" }]));
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = config::digest_of_files(file);
+        let loaded = config::load(file).map_err(|problems| {
+            Value::Array(problems.iter().map(config::ConfigProblem::to_json).collect())
+        })?;
+        let before = self.tercet.snapshot.load_full();
+        let loaded = with_mode(loaded, self.origin.mode);
+        let public_url = before.config.server.public_url.clone();
+        let mut loaded = loaded;
+        if loaded.server.listen != before.config.server.listen
+            || loaded.admin.listen != before.config.admin.listen
+        {
+            tracing::warn!("listen addresses change with a restart only");
+        }
+        if loaded.server.listen.port() == 0 {
+            loaded.server.public_url = public_url;
+        }
+        let built = rebuild::snapshot(loaded, Some(&before));
+        let snapshot = built.map_err(|problem| json!([{ "message": problem.to_string() }]))?;
+        if let (Some(certificates), Some(files)) = (&self.certificates, &snapshot.config.server.tls) {
+            let renewed = certificates.reload(files);
+            renewed.map_err(|problem| json!([{ "message": problem.to_string() }]))?;
+        }
+        let version = snapshot.config.version.clone();
+        self.put_in_force(snapshot, who, &before.config.version);
+        Ok(json!({ "policy_version": version }))
+    }
+
+    fn put_in_force(&self, snapshot: crate::pipeline::Snapshot, who: &str, before: &str) {
+        let runtime = &self.tercet.runtime;
+        let now = runtime.clock.now();
+        let version = snapshot.config.version.clone();
+        let names: Vec<&str> = snapshot.config.tenants.keys().map(String::as_str).collect();
+        runtime.metrics.expect_tenants(&names);
+        runtime.metrics.record_reload(&version, now);
+        let record = AdminRecord {
+            timestamp: now,
+            action: "config.reload".to_owned(),
+            who: who.to_owned(),
+            before: to_raw_value(before).ok(),
+            after: to_raw_value(&version).ok(),
+        };
+        self.tercet.snapshot.store(Arc::new(snapshot));
+        runtime.tasks.spawn(runtime.journal.append(&record.into()));
+        tracing::info!(policy_version = version, "configuration reloaded");
+    }
+
+    fn changed(&self) -> bool {
+        let Some(file) = &self.origin.file else { return false };
+        config::digest_of_files(file) != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts reservations that were lost by a bug since the last look.
+    fn count_leaks(&self) {
+        let leaked = self.tercet.runtime.accounts.leaked();
+        let mut counted = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in *counted..leaked {
+            self.tercet.runtime.metrics.record_leaked_reservation();
+        }
+        *counted = leaked;
+    }
+}
+
+/// Reloads when a file changes (looked at every two seconds) or SIGHUP comes, until the end.
+///
+/// Looking at content rather than being told of events survives replaced inodes and swapped symlinks.
+pub(super) async fn watch_files(control: Arc<Control>, mut ended: watch::Receiver<bool>) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        let who = tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            _ = hangups.recv() => Some("SIGHUP"),
+            _ = ticks.tick() => None,
+        };
+        let control = Arc::clone(&control);
+        let looked = tokio::task::spawn_blocking(move || {
+            control.count_leaks();
+            if let Some(who) = who.or_else(|| control.changed().then_some("file change")) {
+                drop(control.reload(who));
+            }
+        });
+        drop(looked.await);
+    }
+}
+
+/// Puts a mode given on the command line over the file's, for every tenant.
+pub(super) fn with_mode(mut config: Config, mode: Option<Mode>) -> Config {
+    if let Some(mode) = mode {
+        config.routing.mode = mode;
+        config.tenants.values_mut().for_each(|tenant| tenant.routing.mode = mode);
+    }
+    config
+}
+
+/// Names the port the system chose, where it was asked to choose one.
+pub(super) fn with_address(mut config: Config, address: SocketAddr) -> Config {
+    let asked = config.server.listen;
+    if asked.port() == 0 && config.server.public_url.ends_with(":0") {
+        let chosen = format!(":{}", address.port());
+        config.server.public_url.truncate(config.server.public_url.len() - 2);
+        config.server.public_url.push_str(&chosen);
+    }
+    config
+}
+
+/// Returns an address that a client on this machine can reach.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);

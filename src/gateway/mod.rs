@@ -1,0 +1,154 @@
+//! Assembly: everything is built from a configuration here, served, reloaded and taken down.
+//!
+//! The order of a start: catalog, upstream, journal (read whole, views rebuilt, what a crash left open charged),
+//! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
+//! read in the background, the journal. Nothing is decided here about any request.
+
+mod control;
+mod problem;
+mod rebuild;
+mod sources;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{Config, Mode};
+use crate::pipeline::{self, Refused, Tercet};
+use crate::server::{Drained, Listener};
+
+pub use control::Control;
+pub use problem::StartProblem;
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file; `None` where defaults are used, which cannot be reloaded.
+    pub file: Option<PathBuf>,
+    /// A mode given on the command line; outranks the file, also after a reload.
+    pub mode: Option<Mode>,
+}
+
+/// A gateway that listens and does not serve yet.
+pub struct Gateway {
+    tercet: Arc<Tercet>,
+    control: Arc<Control>,
+    data: Listener,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+    drain_timeout: Duration,
+}
+
+/// How a gateway ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// What became of the connections.
+    pub connections: Drained,
+    /// Whether everything in the journal reached the disk.
+    pub journal_whole: bool,
+}
+
+impl Gateway {
+    /// Builds everything and binds both listeners; reads the whole journal, and blocks while it does.
+    ///
+    /// # Errors
+    /// When a part cannot be built; the text says which, and what to change.
+    pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
+        let config = control::with_mode(config, origin.mode);
+        let admin_listen = config.admin.listen;
+        let drain_timeout = config.server.drain_timeout;
+        let data = Listener::bind(&config.server).await?;
+        let admin = TcpListener::bind(admin_listen)
+            .await
+            .map_err(|error| StartProblem::AdminListen { listen: admin_listen, reason: error.to_string() })?;
+        let admin_address = admin.local_addr().unwrap_or(admin_listen);
+        let config = control::with_address(config, data.address());
+        let tercet = Arc::new(rebuild::tercet(config, Clock::default()).await?);
+        let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates()));
+        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout })
+    }
+
+    /// Returns the base URL for clients.
+    #[must_use]
+    pub fn data_url(&self) -> String {
+        let scheme = if self.data.certificates().is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", control::reachable(self.data.address()))
+    }
+
+    /// Returns the address of the dashboard and the admin API.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", control::reachable(self.admin_address))
+    }
+
+    /// Returns what requests see, for tests and reports.
+    #[must_use]
+    pub fn tercet(&self) -> Arc<Tercet> {
+        Arc::clone(&self.tercet)
+    }
+
+    /// Serves until `stop` resolves, then drains and ends.
+    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
+        let Self { tercet, control, data, admin, admin_address, drain_timeout } = self;
+        let (ending, ended) = watch::channel(false);
+        let access = sources::access(&tercet, admin_address);
+        let sources = sources::sources(&tercet, &control);
+        let router = admin::router(sources, access, tercet.runtime.clock.clone());
+        let mut admin_ended = ended.clone();
+        let background = tokio_util::task::TaskTracker::new();
+        background.spawn(async move {
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let stop = async move { drop(admin_ended.wait_for(|ended| *ended).await) };
+            if let Err(error) = axum::serve(admin, service).with_graceful_shutdown(stop).await {
+                tracing::error!(%error, "admin listener failed");
+            }
+        });
+        background.spawn(control::watch_files(Arc::clone(&control), ended));
+        let runtime = Arc::clone(&tercet);
+        let stop = async move {
+            stop.await;
+            runtime.runtime.draining.store(true, Ordering::Relaxed);
+            tracing::info!("draining");
+        };
+        let connections = serve_data(data, &tercet, stop).await;
+        tercet.runtime.tasks.close();
+        // What is being read in the background has a bound of its own; it is given that long at most.
+        let background_time = drain_timeout.min(pipeline::DRAIN_TIMEOUT);
+        if tokio::time::timeout(background_time, tercet.runtime.tasks.wait()).await.is_err() {
+            tracing::warn!("answers were still being read when the process ended");
+        }
+        let journal_whole = tercet.runtime.journal.flush_and_close().await.is_ok();
+        ending.send_replace(true);
+        background.close();
+        // A browser may hold a connection to the dashboard open; it is not waited for.
+        drop(tokio::time::timeout(ADMIN_END, background.wait()).await);
+        Ended { connections, journal_whole }
+    }
+}
+
+async fn serve_data(data: Listener, tercet: &Arc<Tercet>, stop: impl Future<Output = ()> + Send) -> Drained {
+    let serving = Arc::clone(tercet);
+    let handler = move |request, _| {
+        let tercet = Arc::clone(&serving);
+        async move { pipeline::handle(&tercet, request).await }
+    };
+    let refusing = Arc::clone(tercet);
+    let refuse = move |refusal| match refusal {
+        crate::server::Refusal::Panicked => pipeline::refuse_unheard(&refusing, Refused::Panicked),
+        crate::server::Refusal::Malformed(what) => {
+            pipeline::refuse_unheard(&refusing, Refused::Malformed(what))
+        }
+    };
+    data.serve(handler, refuse, stop).await
+}
+
+/// How long the admin listener may take to end.
+const ADMIN_END: Duration = Duration::from_secs(1);

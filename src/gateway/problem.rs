@@ -1,0 +1,55 @@
+//! Why a gateway does not start, and what to do about it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::catalog::CatalogProblem;
+use crate::journal::OpenFailure;
+use crate::server::ListenProblem;
+use crate::upstream::UpstreamProblem;
+
+/// What could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum StartProblem {
+    /// The data listener.
+    #[error(transparent)]
+    Listen(#[from] ListenProblem),
+    /// The admin listener.
+    #[error(
+        "cannot listen on {listen} ({reason}); stop what uses it, or set another address as admin.listen"
+    )]
+    AdminListen {
+        /// As configured.
+        listen: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// The catalog's content.
+    #[error("the catalog cannot be used: {0}")]
+    Catalog(#[from] CatalogProblem),
+    /// The catalog's file.
+    #[error("cannot read the catalog {path}: {reason}")]
+    CatalogFile {
+        /// As configured.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamProblem),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenFailure),
+    /// The metrics.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(String),
+}
+
+impl StartProblem {
+    /// Tells whether the configuration is at fault rather than the machine.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Catalog(_) | Self::CatalogFile { .. } | Self::Upstream(_))
+    }
+}

@@ -1,0 +1,170 @@
+//! From a configuration and a journal to a gateway that knows what was spent, who owns what, and where it stands.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use arc_swap::ArcSwap;
+use jiff::{Timestamp, ToSpan};
+use tokio_util::task::TaskTracker;
+
+use super::problem::StartProblem;
+use crate::budget::{self, Forecast};
+use crate::cache::AnswerCache;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
+use crate::limit::{Gate, GateKind, TenantGates};
+use crate::pipeline::{Runtime, Snapshot, Tercet};
+use crate::route::Conversations;
+use crate::store::{Accounts, Claim};
+use crate::telemetry::Metrics;
+use crate::tenant::Directory;
+use crate::tenant::ownership::Ownership;
+use crate::upstream::Upstream;
+
+/// Builds the gateway's inside; blocks while the journal is read.
+pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, StartProblem> {
+    let snapshot = snapshot(config, None)?;
+    let views = Views {
+        accounts: Accounts::new(clock.clone()),
+        rollup: Arc::new(Rollup::new()),
+        recent: Recent::default(),
+        ownership: Ownership::default(),
+        now: clock.now(),
+    };
+    let settings = &snapshot.config.journal;
+    let (journal, recovered) =
+        Journal::open(settings, &clock, |_, entry| views.add(&snapshot.directory, &entry))?;
+    report(&recovered);
+    for reservation in &recovered.unsettled {
+        let record = ExchangeRecord::lost(reservation);
+        let appended = journal.append(&record.clone().into());
+        views.add(&snapshot.directory, &record.into());
+        if let Err(failure) = appended.await {
+            tracing::error!(%failure, "charge of a lost exchange not written yet");
+        }
+    }
+    let metrics = Metrics::new(snapshot.config.telemetry.series_max)
+        .map_err(|error| StartProblem::Metrics(error.to_string()))?;
+    let runtime = Runtime {
+        accounts: views.accounts,
+        count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
+        failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
+        conversations: Conversations::default(),
+        recent: views.recent,
+        forecast: Forecast::default(),
+        journal,
+        rollup: views.rollup,
+        ownership: views.ownership,
+        metrics: Arc::new(metrics),
+        tasks: TaskTracker::new(),
+        draining: AtomicBool::new(false),
+        in_flight: AtomicUsize::new(0),
+        drained: AtomicUsize::new(0),
+        clock,
+    };
+    Ok(Tercet { snapshot: ArcSwap::from_pointee(snapshot), runtime })
+}
+
+/// Compiles a configuration; parts whose settings did not change are shared with the snapshot before.
+pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snapshot, StartProblem> {
+    let catalog = match &config.catalog {
+        None => Catalog::embedded()?,
+        Some(path) => {
+            let read = fs::read_to_string(path);
+            let text = read.map_err(|error| StartProblem::CatalogFile {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+            Catalog::parse(&text)?
+        }
+    };
+    let upstream = match before {
+        Some(before) if same_upstream(&before.config, &config) => Arc::clone(&before.upstream),
+        _ => Arc::new(Upstream::new(&config.upstream)?),
+    };
+    let cache = match before {
+        Some(before) if before.config.cache.max_bytes == config.cache.max_bytes => Arc::clone(&before.cache),
+        _ => Arc::new(AnswerCache::new(config.cache.max_bytes)),
+    };
+    let directory = Directory::build(&config);
+    Ok(Snapshot { config, catalog, directory, upstream, cache })
+}
+
+fn same_upstream(before: &Config, after: &Config) -> bool {
+    let (before, after) = (&before.upstream, &after.upstream);
+    // Certificates are read from their file when the upstream is built, so one with a file is always built anew.
+    before.base_url == after.base_url
+        && before.connect_timeout == after.connect_timeout
+        && before.first_byte_timeout == after.first_byte_timeout
+        && before.idle_timeout == after.idle_timeout
+        && before.ca.is_none()
+        && after.ca.is_none()
+}
+
+/// What is derived from the journal.
+struct Views {
+    accounts: Accounts,
+    rollup: Arc<Rollup>,
+    recent: Recent,
+    ownership: Ownership,
+    now: Timestamp,
+}
+
+impl Views {
+    fn add(&self, directory: &Directory, entry: &Entry) {
+        match entry {
+            Entry::Exchange(record) => {
+                self.rollup.add(record);
+                self.charge(directory, record);
+                for object in &record.objects {
+                    self.ownership.claim(object.object_type, &object.object_id, &record.tenant);
+                }
+                self.recent.add(Arc::new((**record).clone()));
+            }
+            Entry::Object(record) => {
+                let kind: ObjectType = record.object_type;
+                self.ownership.claim(kind, &record.object_id, &record.tenant);
+            }
+            Entry::Reservation(_) | Entry::Admin(_) | Entry::Open(_) => {}
+        }
+    }
+
+    /// Counts what was spent in periods that may still run; a month is the longest.
+    fn charge(&self, directory: &Directory, record: &ExchangeRecord) {
+        let running = self.now.checked_sub((24 * LONGEST_PERIOD_DAYS).hours()).unwrap_or(Timestamp::MIN);
+        if record.timestamp < running || (record.cost_nanousd.0 == 0 && record.tokens_used == 0) {
+            return;
+        }
+        let user = record.user_id.as_deref().unwrap_or_default();
+        let levels = directory.levels_of(&record.tenant, user, record.key_id.as_deref());
+        let claims: Vec<Claim> = levels
+            .iter()
+            .map(|level| {
+                let (budget, quota) = (&level.ceilings.budget, &level.ceilings.quota);
+                let mut demands = Vec::with_capacity(5);
+                budget::charges(budget, quota, record.cost_nanousd, record.tokens_used, &mut demands);
+                Claim { account: level.account(&self.accounts), zone: budget.zone.clone(), demands }
+            })
+            .collect();
+        self.accounts.charge(&claims, record.timestamp.min(self.now));
+    }
+}
+
+fn report(recovered: &Recovered) {
+    for torn in &recovered.torn {
+        tracing::warn!(file = %torn.file.display(), "a last line that a crash left unfinished was cut off");
+    }
+    if !recovered.unsettled.is_empty() {
+        tracing::warn!(
+            exchanges = recovered.unsettled.len(),
+            "exchanges that a crash cut short are charged at their estimate"
+        );
+    }
+    tracing::info!(records = recovered.records, segments = recovered.segments, "journal read");
+}
+
+/// A month and a day, whatever the zone.
+const LONGEST_PERIOD_DAYS: i64 = 32;

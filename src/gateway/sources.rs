@@ -1,0 +1,304 @@
+//! What the admin API shows, read from the runtime.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::Control;
+use crate::admin::{
+    Access, Budget, Explained, Overview, Problem, RecentExchange, SetUp, Sources, Spending, TenantSpending,
+    TierShare, UsageQuery,
+};
+use crate::budget::{self, Estimate};
+use crate::config::{self, Credential};
+use crate::journal::{self, By, ExchangeRecord, Query, Stream, Sums};
+use crate::money::NanoUsd;
+use crate::pipeline::{Tercet, explain_body};
+use crate::store::{Cell, Claim, Period, Standing, Unit};
+use crate::telemetry::{BudgetReading, JournalReading, Readings, Window};
+
+/// Who may call the admin API.
+pub(super) fn access(tercet: &Tercet, listen: SocketAddr) -> Access {
+    let token = tercet.snapshot.load().config.admin.token.clone();
+    Access { token, listen, hosts: Vec::new() }
+}
+
+/// Returns the functions behind the admin API.
+pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
+    let held = || Arc::clone(tercet);
+    let readings = held();
+    // The metrics live in the runtime; a strong handle inside them would keep it alive for ever.
+    let weak = Arc::downgrade(&readings);
+    tercet.runtime.metrics.read_from(move || weak.upgrade().map(|tercet| read(&tercet)).unwrap_or_default());
+    let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
+    let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
+    let control = Arc::clone(control);
+    Sources {
+        usage: Box::new(move |query| self::usage(&usage, query)),
+        metrics: Box::new(move || metrics.runtime.metrics.render()),
+        ready: Box::new(move || self::ready(&ready)),
+        tenants: Box::new(move || self::tenants(&tenants)),
+        keys: Box::new(move || self::keys(&keys)),
+        explain: Box::new(move |asked| self::explain(&explain, asked)),
+        config: Box::new(move || config::describe(&config.snapshot.load().config)),
+        reload: Box::new(move || control.reload("admin API")),
+        journal_head: Box::new(move || journal_head(&head)),
+        overview: Box::new(move || self::overview(&overview)),
+    }
+}
+
+fn usage(tercet: &Tercet, query: UsageQuery) -> Result<Value, Problem> {
+    let by: Result<Vec<By>, Problem> = query
+        .by
+        .iter()
+        .map(|name| {
+            name.parse().map_err(|_| {
+                let known = "hour, day, week, month, tenant, user, model, tier";
+                Problem::Invalid(format!("by: {name:?} is none of {known}"))
+            })
+        })
+        .collect();
+    let UsageQuery { tenant, user, model, from, to, .. } = query;
+    let report = tercet.runtime.rollup.query(&Query { tenant, user, model, from, to, by: by? });
+    serde_json::to_value(report).map_err(|error| Problem::Internal(error.to_string()))
+}
+
+fn ready(tercet: &Tercet) -> Result<(), String> {
+    if tercet.runtime.draining.load(Ordering::Relaxed) {
+        return Err("draining".to_owned());
+    }
+    if !tercet.runtime.journal.healthy() {
+        return Err("the journal cannot be written".to_owned());
+    }
+    Ok(())
+}
+
+fn tenants(tercet: &Tercet) -> Value {
+    let snapshot = tercet.snapshot.load();
+    let spent = |name: &str| -> Vec<Value> {
+        money(tercet, name).iter().map(|(period, standing, _)| standing_json(*period, standing)).collect()
+    };
+    let described = config::describe(&snapshot.config);
+    let settings =
+        |name: &str| described.pointer(&format!("/tenants/{}", name.replace('~', "~0").replace('/', "~1")));
+    let one = |name: &String| json!({ "name": name, "settings": settings(name), "spending": spent(name) });
+    Value::Array(snapshot.config.tenants.keys().map(one).collect())
+}
+
+fn standing_json(period: Period, standing: &Standing) -> Value {
+    json!({
+        "window": window_name(period),
+        "spent_nanousd": standing.used,
+        "reserved_nanousd": standing.reserved,
+        "ceiling_nanousd": standing.ceiling,
+        "resets_at": standing.resets_at.to_string(),
+    })
+}
+
+fn keys(tercet: &Tercet) -> Value {
+    let snapshot = tercet.snapshot.load();
+    let tenants = snapshot.config.tenants.iter();
+    let keys = tenants.flat_map(|(tenant, settings)| settings.keys.iter().map(move |key| (tenant, key)));
+    let one = |(tenant, key): (&String, &config::Key)| {
+        json!({
+            "id": key.id, "tenant": tenant, "user": key.user, "allow_user_header": key.allow_user_header,
+            "expires": key.expires.map(|expires| expires.to_string()),
+        })
+    };
+    Value::Array(keys.map(one).collect())
+}
+
+fn explain(tercet: &Tercet, asked: Explained) -> Result<Value, Problem> {
+    match asked {
+        Explained::Body(body) => {
+            let snapshot = tercet.snapshot.load();
+            let explained =
+                explain_body(&snapshot, &snapshot.config.routing, &body, tercet.runtime.clock.now());
+            explained.map(|(_, value)| value).map_err(|refusal| Problem::Invalid(refusal.message))
+        }
+        Explained::Record(id) => {
+            let found = journal::find(tercet.runtime.journal.path(), &id);
+            let found = found.map_err(|error| Problem::Internal(error.to_string()))?;
+            let found = found.ok_or_else(|| Problem::NotFound(format!("no exchange {id} in the journal")))?;
+            serde_json::from_str(&found.line).map_err(|error| Problem::Internal(error.to_string()))
+        }
+    }
+}
+
+fn journal_head(tercet: &Tercet) -> Value {
+    let journal = &tercet.runtime.journal;
+    json!({ "exchanges": journal.head(Stream::Exchanges), "admin": journal.head(Stream::Admin) })
+}
+
+/// Where a tenant's windows of money stand, with the share at which to warn.
+fn money(tercet: &Tercet, tenant: &str) -> Vec<(Period, Standing, u16)> {
+    let snapshot = tercet.snapshot.load();
+    let Some(settings) = snapshot.config.tenants.get(tenant) else { return Vec::new() };
+    let levels = snapshot.directory.levels_of(tenant, "", None);
+    let Some(level) = levels.get(1) else { return Vec::new() };
+    let budget = &settings.ceilings.budget;
+    let mut demands = Vec::new();
+    budget::demands(budget, &settings.ceilings.quota, &Estimate::NOTHING, &mut demands);
+    let account = level.account(&tercet.runtime.accounts);
+    let claim = Claim { account, zone: budget.zone.clone(), demands };
+    let standings = tercet.runtime.accounts.standing(&[claim]);
+    let of_money = standings.into_iter().filter_map(|standing| match standing.cell {
+        Cell::Window(Unit::Money, period) => Some((period, standing, budget.warn_at_permille)),
+        _ => None,
+    });
+    of_money.collect()
+}
+
+fn read(tercet: &Tercet) -> Readings {
+    let snapshot = tercet.snapshot.load();
+    let budgets = snapshot.config.tenants.keys().flat_map(|name| {
+        money(tercet, name).into_iter().map(move |(period, standing, _)| BudgetReading {
+            tenant: name.clone(),
+            window: window(period),
+            spend: amount(standing.used),
+            budget: standing.ceiling.map(amount),
+            reset_timestamp_s: standing.resets_at.as_second(),
+        })
+    });
+    let health = tercet.runtime.journal.health();
+    let head = tercet.runtime.journal.head(Stream::Exchanges).seq;
+    Readings {
+        budgets: budgets.collect(),
+        reserved: amount(tercet.runtime.accounts.reserved_total().nanousd),
+        journal: JournalReading {
+            records: head,
+            write_failures: health.retained + health.dropped,
+            head_sequence: head,
+        },
+    }
+}
+
+fn overview(tercet: &Tercet) -> Overview {
+    let snapshot = tercet.snapshot.load();
+    let now = tercet.runtime.clock.now();
+    let (day, month) = (start_of(now, false), start_of(now, true));
+    let recent = tercet.runtime.recent.last(RECENT);
+    let spent_by = |from| sums_by_tenant(tercet, from);
+    let (today_by, month_by) = (spent_by(day), spent_by(month));
+    let of = |sums: &[(String, Sums)], name: &str| {
+        sums.iter().find(|(tenant, _)| tenant == name).map_or(NanoUsd::ZERO, |(_, sums)| sums.cost)
+    };
+    let tenants = snapshot.config.tenants.keys().map(|name| TenantSpending {
+        name: name.clone(),
+        today: of(&today_by, name),
+        month: of(&month_by, name),
+        budgets: money(tercet, name).into_iter().filter_map(budget_of).collect(),
+    });
+    Overview {
+        now,
+        mode: snapshot.config.routing.mode,
+        ready: ready(tercet),
+        policy_version: snapshot.config.version.clone(),
+        journal_head: tercet.runtime.journal.head(Stream::Exchanges).seq,
+        in_flight: tercet.runtime.in_flight.load(Ordering::Relaxed) as u64,
+        today: spending(tercet, day),
+        month: spending(tercet, month),
+        would_save_today: None,
+        tenants: tenants.collect(),
+        recent: recent.iter().map(|record| recent_of(record)).collect(),
+        set_up: SetUp {
+            base_url: snapshot.config.server.public_url.clone(),
+            needs_key: !snapshot.config.tenants.is_empty()
+                || matches!(snapshot.config.upstream.credential, Credential::Ours(_)),
+            model: snapshot.config.tiers.opus.clone(),
+        },
+    }
+}
+
+fn sums_by_tenant(tercet: &Tercet, from: Timestamp) -> Vec<(String, Sums)> {
+    let report =
+        tercet.runtime.rollup.query(&Query { from: Some(from), by: vec![By::Tenant], ..Query::default() });
+    report
+        .rows
+        .into_iter()
+        .map(|row| (row.key.get("tenant").cloned().unwrap_or_default(), row.sums))
+        .collect()
+}
+
+fn spending(tercet: &Tercet, from: Timestamp) -> Spending {
+    let rollup = &tercet.runtime.rollup;
+    let report = rollup.query(&Query { from: Some(from), by: vec![By::Tier], ..Query::default() });
+    let tiers = report.rows.iter().filter_map(|row| {
+        let tier = row.key.get("tier")?.parse().unwrap_or(crate::tier::Tier::Other);
+        Some(TierShare { tier, requests: row.sums.requests, spent: row.sums.cost })
+    });
+    let totals = &report.totals;
+    Spending {
+        requests: totals.requests,
+        spent: totals.cost,
+        baseline_requested: totals.baseline_requested,
+        baseline_all_opus: totals.baseline_all_opus,
+        cache_hits: totals.cache_hits,
+        prompt_tokens: totals.usage.prompt_tokens(),
+        prompt_cache_read_tokens: totals.usage.cache_read_tokens,
+        tiers: tiers.collect(),
+    }
+}
+
+fn budget_of((period, standing, warn_at_permille): (Period, Standing, u16)) -> Option<Budget> {
+    Some(Budget {
+        window: window_name(period),
+        spent: amount(standing.used),
+        ceiling: amount(standing.ceiling?),
+        resets_at: standing.resets_at,
+        warn_at_permille,
+    })
+}
+
+fn recent_of(record: &ExchangeRecord) -> RecentExchange {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let decision: Value =
+        record.decision.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let reasons = decision.get("reasons").and_then(Value::as_array).into_iter().flatten();
+    RecentExchange {
+        time: record.timestamp,
+        request_id: record.request_id.to_string(),
+        tenant: record.tenant.clone(),
+        user: text(&record.user_id),
+        asked: record.requested_model.clone(),
+        sent: text(&record.sent_model),
+        answered: text(&record.answered_model),
+        tier: record.tier,
+        reasons: reasons.filter_map(|reason| reason.get("code")?.as_str().map(ToOwned::to_owned)).collect(),
+        prompt_tokens: record.usage().prompt_tokens(),
+        output_tokens: record.output_tokens,
+        cost: record.cost_nanousd,
+        saved: record.baseline_nanousd.requested - record.cost_nanousd,
+        status: record.status,
+        from_cache: record.cache.as_deref() == Some("hit"),
+    }
+}
+
+fn start_of(now: Timestamp, month: bool) -> Timestamp {
+    let date = now.to_zoned(TimeZone::UTC).date();
+    let date = if month { date.first_of_month() } else { date };
+    date.to_zoned(TimeZone::UTC).map_or(now, |start| start.timestamp())
+}
+
+fn amount(nanousd: u64) -> NanoUsd {
+    NanoUsd(i64::try_from(nanousd).unwrap_or(i64::MAX))
+}
+
+const fn window(period: Period) -> Window {
+    match period {
+        Period::Day => Window::Day,
+        Period::Week => Window::Week,
+        Period::Month => Window::Month,
+    }
+}
+
+const fn window_name(period: Period) -> &'static str {
+    window(period).name()
+}
+
+/// How many of the last exchanges the dashboard lists.
+const RECENT: usize = 50;

@@ -1,0 +1,156 @@
+//! The record of an exchange, and everything that is derived from it at once: sums, metrics, the log line.
+
+use std::sync::Arc;
+
+use serde_json::value::to_raw_value;
+
+use super::bill::Bill;
+use super::exchange::Exchange;
+use crate::config::Mode;
+use crate::journal::{self, ExchangeRecord, ToolCall};
+use crate::money::NanoUsd;
+use crate::telemetry::{self, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
+use crate::wire::error::Refusal;
+use crate::wire::headers;
+use crate::wire::meter::Metered;
+
+/// Returns the record of an exchange that has just ended, but for how it ended.
+pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
+    let tenant = exchange.tenant().to_owned();
+    let requested = exchange.asked.model.clone();
+    let mut record = ExchangeRecord::begin(exchange.id.clone(), exchange.timestamp, tenant, requested);
+    if let Some(identity) = &exchange.identity {
+        record.user_id = Some(identity.user.to_string());
+        record.key_id = identity.key_id.as_ref().map(ToString::to_string);
+    }
+    let text = |value: Option<&str>| value.map(ToOwned::to_owned);
+    record.upstream_request_id.clone_from(&exchange.upstream_request_id);
+    record.session_id = text(headers::session_id(&exchange.headers));
+    record.agent_id = text(headers::agent_id(&exchange.headers));
+    record.client = exchange.headers.get("user-agent").and_then(|value| value.to_str().ok()).map(shortened);
+    record.tags = exchange.tags();
+    record.thread_id = exchange.asked.thread.clone().flatten();
+    record.endpoint = Some(exchange.uri.path().to_owned());
+    if let Some(decision) = &exchange.decision {
+        let sent = exchange.attempts > 0 || exchange.cache == crate::cache::CacheResult::Hit;
+        record.sent_model = sent.then(|| decision.model().to_owned());
+        record.tier = decision.tier();
+        record.decision = to_raw_value(&decision.record(&exchange.snapshot.config.version)).ok();
+        record.mode = Some(mode_name(exchange.mode()).to_owned());
+        record.cache = Some(exchange.cache.name().to_owned());
+    }
+    record.set_usage(&bill.usage);
+    record.usage_source = bill.source;
+    record.cost_nanousd = bill.cost;
+    record.baseline_nanousd = bill.baselines;
+    record.price_version = Some(exchange.snapshot.catalog.version().to_owned());
+    record.stream = exchange.asked.stream;
+    let now = exchange.tercet.runtime.clock.instant();
+    let millis = |instant: std::time::Instant| instant.duration_since(exchange.begun).as_millis();
+    record.latency_ms = u64::try_from(millis(now)).unwrap_or(u64::MAX);
+    record.ttft_ms = exchange.first_content.map(|at| u64::try_from(millis(at)).unwrap_or(u64::MAX));
+    record.overhead_us = u64::try_from(exchange.overhead().as_micros()).unwrap_or(u64::MAX);
+    record.attempts = exchange.attempts;
+    record
+}
+
+/// Returns the tools of an exchange: results that came with the request, calls that went with the answer.
+pub(super) fn tool_calls(exchange: &Exchange, metered: &Metered) -> Vec<ToolCall> {
+    let results = exchange.asked.tool_results.iter();
+    let calls = metered.tool_calls.iter().map(|name| ToolCall { name: name.clone(), is_error: None });
+    results
+        .map(|(name, failed)| ToolCall { name: name.clone(), is_error: Some(*failed) })
+        .chain(calls)
+        .collect()
+}
+
+/// Adds an ended exchange to the sums and the metrics, and logs it.
+///
+/// `saved` is what an answer from the cache would have cost.
+pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: &ExchangeRecord, saved: Option<NanoUsd>) {
+    let runtime = &exchange.tercet.runtime;
+    runtime.rollup.add(record);
+    runtime.recent.add(Arc::new(record.clone()));
+    let catalog = &exchange.snapshot.catalog;
+    let model = catalog.model(exchange.sent_model()).map_or("_other", |model| &model.id);
+    let tools: Vec<ToolUse<'_>> =
+        exchange.asked.tool_results.iter().map(|(name, failed)| ToolUse { name, failed: *failed }).collect();
+    let decision = exchange.decision.as_ref();
+    runtime.metrics.record_exchange(&ExchangeFacts {
+        tenant: exchange.tenant(),
+        model,
+        requested_tier: catalog
+            .model(exchange.requested_model())
+            .map_or(crate::tier::Tier::Other, |model| model.tier),
+        tier: exchange.tier(),
+        outcome: outcome(record.outcome),
+        stream: record.stream,
+        duration: runtime.clock.instant().duration_since(exchange.begun),
+        time_to_first_token: exchange.first_content.map(|at| at.duration_since(exchange.begun)),
+        usage: bill.usage,
+        cost: bill.cost,
+        cost_parts: bill.parts,
+        baseline_requested: bill.baselines.requested,
+        baseline_all_opus: bill.baselines.all_opus,
+        cache_saved: saved.unwrap_or(NanoUsd::ZERO),
+        cache: decision.map(|_| cache_result(exchange.cache)),
+        reason: decision.and_then(|decision| decision.reasons.first()).map(|reason| reason.code),
+        mode: exchange.mode(),
+        unpriced: bill.unpriced,
+        tools: &tools,
+    });
+    runtime.metrics.record_overhead(Phase::Total, exchange.overhead());
+    for (phase, time) in &exchange.phases {
+        runtime.metrics.record_overhead(*phase, *time);
+    }
+    if exchange.estimate.is_some() {
+        runtime.metrics.record_limit(exchange.tenant(), LimitKind::Requests, LimitDecision::Allowed);
+    }
+    telemetry::logs::log_exchange(record);
+}
+
+/// Logs a refusal that gets no record.
+pub(super) fn log_refusal(exchange: &Exchange, refusal: &Refusal) {
+    tracing::info!(
+        request_id = %exchange.id,
+        tenant = exchange.tenant(),
+        status = refusal.status.as_u16(),
+        error_type = refusal.kind,
+        "request refused"
+    );
+}
+
+const fn outcome(outcome: journal::Outcome) -> telemetry::Outcome {
+    match outcome {
+        journal::Outcome::Ok => telemetry::Outcome::Ok,
+        journal::Outcome::ClientError => telemetry::Outcome::ClientError,
+        journal::Outcome::RateLimited => telemetry::Outcome::RateLimited,
+        journal::Outcome::QuotaRejected => telemetry::Outcome::QuotaRejected,
+        journal::Outcome::UpstreamError => telemetry::Outcome::UpstreamError,
+        journal::Outcome::ProxyError | journal::Outcome::Lost => telemetry::Outcome::ProxyError,
+        journal::Outcome::ClientAborted => telemetry::Outcome::ClientAborted,
+    }
+}
+
+const fn cache_result(result: crate::cache::CacheResult) -> telemetry::CacheResult {
+    match result {
+        crate::cache::CacheResult::Hit => telemetry::CacheResult::Hit,
+        crate::cache::CacheResult::Miss => telemetry::CacheResult::Miss,
+        crate::cache::CacheResult::Bypass => telemetry::CacheResult::Bypass,
+    }
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Shadow => "shadow",
+        Mode::Enforce => "enforce",
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(CLIENT_CHARACTERS_MAX).collect()
+}
+
+/// Longest client name that is recorded.
+const CLIENT_CHARACTERS_MAX: usize = 120;

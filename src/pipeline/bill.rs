@@ -1,0 +1,130 @@
+//! What an exchange used and cost, from what the upstream said or, where it could not say, an upper estimate.
+
+use super::exchange::Exchange;
+use super::finish::{Ending, Seen};
+use crate::budget::Estimate;
+use crate::catalog::Catalog;
+use crate::journal::{Baselines, UsageSource};
+use crate::money::NanoUsd;
+use crate::telemetry::CostParts;
+use crate::usage::{Billed, Terms, Usage};
+use crate::wire::meter::Metered;
+
+/// The reckoning of one exchange.
+#[derive(Clone, Debug)]
+pub(super) struct Bill {
+    /// All tokens, iterations summed.
+    pub(super) usage: Usage,
+    /// Who counted them.
+    pub(super) source: UsageSource,
+    /// What they cost.
+    pub(super) cost: NanoUsd,
+    /// The cost by kind of token.
+    pub(super) parts: CostParts,
+    /// What they would have cost without routing.
+    pub(super) baselines: Baselines,
+    /// A model without a price of its own was billed.
+    pub(super) unpriced: bool,
+    /// The upstream billed nothing: it refused, failed, or was never reached.
+    pub(super) free: bool,
+    /// The pieces of work.
+    pub(super) billed: Vec<Billed>,
+}
+
+impl Bill {
+    /// Returns a bill of nothing.
+    pub(super) fn nothing() -> Self {
+        Self::of(Vec::new(), UsageSource::Upstream)
+    }
+
+    fn of(billed: Vec<Billed>, source: UsageSource) -> Self {
+        let mut usage = Usage::default();
+        billed.iter().for_each(|work| usage.add(&work.usage));
+        Self {
+            usage,
+            source,
+            cost: NanoUsd::ZERO,
+            parts: CostParts::default(),
+            baselines: Baselines::default(),
+            unpriced: false,
+            free: billed.is_empty(),
+            billed,
+        }
+    }
+
+    /// Reckons a finished answer.
+    pub(super) fn reckon(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending) -> Self {
+        if seen.status >= 400 || (seen.error_event && !seen.content) {
+            return Self::nothing();
+        }
+        let complete = metered.complete && matches!(ending, Ending::Whole | Ending::Drained);
+        let bill = if complete && metered.usage.is_some() {
+            Self::of(metered.billed.clone(), UsageSource::Upstream)
+        } else {
+            Self::of(vec![estimate(exchange, metered, seen, ending)], UsageSource::Estimate)
+        };
+        bill.priced(exchange)
+    }
+
+    /// Reckons what a kept answer would have cost again.
+    pub(super) fn saved(exchange: &Exchange, billed: &[Billed]) -> Self {
+        Self::of(billed.to_vec(), UsageSource::Upstream).priced(exchange)
+    }
+
+    /// Reckons a request whose answer never came although the upstream may have worked on it.
+    pub(super) fn at_estimate(exchange: &Exchange) -> Self {
+        let held = exchange.estimate.unwrap_or(Estimate::NOTHING);
+        let usage =
+            Usage { input_tokens: held.prompt_tokens, output_tokens: held.output_tokens, ..Usage::default() };
+        let work = Billed { model: exchange.sent_model().to_owned(), usage, terms: exchange.asked.terms };
+        Self::of(vec![work], UsageSource::Estimate).priced(exchange)
+    }
+
+    fn priced(mut self, exchange: &Exchange) -> Self {
+        let catalog = &exchange.snapshot.catalog;
+        let requested = exchange.requested_model();
+        let opus = &exchange.snapshot.config.tiers.opus;
+        for work in &self.billed {
+            let priced = catalog.price(work, exchange.timestamp);
+            let [input, cache_read, cache_write_5m, cache_write_1h, output] = priced.by_kind;
+            self.cost += priced.cost;
+            self.parts.input += input;
+            self.parts.cache_read += cache_read;
+            self.parts.cache_write_5m += cache_write_5m;
+            self.parts.cache_write_1h += cache_write_1h;
+            self.parts.output += output;
+            self.unpriced |= !priced.known;
+            let elsewhere = |model: &str| {
+                let moved = Billed { model: model.to_owned(), ..work.clone() };
+                catalog.price(&moved, exchange.timestamp).cost
+            };
+            // Work of another model than the one we chose (an advisor, a fallback) costs the same either way.
+            let ours = same_model(catalog, &work.model, exchange.sent_model());
+            self.baselines.requested += if ours { elsewhere(requested) } else { priced.cost };
+            self.baselines.all_opus += if ours { elsewhere(opus) } else { priced.cost };
+        }
+        self
+    }
+}
+
+/// Tells whether two names mean one model.
+fn same_model(catalog: &Catalog, one: &str, other: &str) -> bool {
+    one == other || catalog.model(one).is_some_and(|model| model.is(other))
+}
+
+/// An upper estimate from what passed: the prompt as counted or held, and for the answer what the bytes allow.
+fn estimate(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending) -> Billed {
+    let held = exchange.estimate.unwrap_or(Estimate::NOTHING);
+    let max_tokens = exchange.asked.max_tokens.unwrap_or(u64::MAX);
+    let mut usage = metered.usage.unwrap_or(Usage { input_tokens: held.prompt_tokens, ..Usage::default() });
+    // No event carries a token in fewer bytes than this; what the upstream wrote after the cut is unknown.
+    let passed = seen.passed_bytes / BYTES_PER_STREAMED_TOKEN;
+    let unseen = if ending == Ending::Abandoned { held.output_tokens } else { 0 };
+    usage.output_tokens = usage.output_tokens.max(passed).max(unseen).min(max_tokens);
+    let terms = metered.billed.first().map_or(exchange.asked.terms, |work| work.terms);
+    let model = metered.answered_model.clone().unwrap_or_else(|| exchange.sent_model().to_owned());
+    Billed { model, usage, terms: Terms { web_searches: terms.web_searches, ..terms } }
+}
+
+/// A streamed delta of one token takes over a hundred bytes; a whole message four a token.
+const BYTES_PER_STREAMED_TOKEN: u64 = 4;

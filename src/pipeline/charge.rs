@@ -1,0 +1,158 @@
+//! What a request claims at each of its levels, and what a refused claim tells the client.
+
+use http::{HeaderName, HeaderValue};
+
+use super::exchange::Exchange;
+use super::policy;
+use crate::budget::{self, Estimate, Spent};
+use crate::config::Ceilings;
+use crate::limit::{self, LimitReached};
+use crate::store::{Claim, Demand, Exhausted, Period, Standing, Unit};
+use crate::telemetry::{LimitDecision, LimitKind};
+use crate::tenant::{LevelOf, Unidentified};
+use crate::wire::error::{self, Refusal};
+
+/// Returns what the request asks of every level: rates, money and tokens.
+pub(super) fn claims(exchange: &Exchange, estimate: &Estimate) -> Vec<Claim> {
+    claims_with(exchange, |ceilings, into| {
+        limit::demands(&ceilings.limits, estimate.input_tokens, estimate.output_tokens, into);
+        budget::demands(&ceilings.budget, &ceilings.quota, estimate, into);
+    })
+}
+
+/// Returns what an answer from the cache asks: the request alone.
+pub(super) fn request_claims(exchange: &Exchange) -> Vec<Claim> {
+    claims_with(exchange, |ceilings, into| limit::request_demands(&ceilings.limits, into))
+}
+
+fn claims_with(exchange: &Exchange, demands: impl Fn(&Ceilings, &mut Vec<Demand>)) -> Vec<Claim> {
+    let Some(identity) = &exchange.identity else { return Vec::new() };
+    let accounts = &exchange.tercet.runtime.accounts;
+    let claim = |level: &LevelOf| {
+        let mut wanted = Vec::with_capacity(9);
+        demands(&level.ceilings, &mut wanted);
+        Claim { account: level.account(accounts), zone: level.ceilings.budget.zone.clone(), demands: wanted }
+    };
+    identity.levels.iter().map(claim).collect()
+}
+
+/// Returns where the caller's own levels stand.
+pub(super) fn standings(exchange: &Exchange) -> Vec<Standing> {
+    exchange.tercet.runtime.accounts.standing(&claims(exchange, &Estimate::LEAST))
+}
+
+/// Turns a ceiling that was run into into the refusal of design.md's table.
+pub(super) fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
+    if let Some(spent) = Spent::of(exhausted) {
+        let limit = if spent.unit == Unit::Money { LimitKind::Budget } else { LimitKind::Quota };
+        policy::count_limit(exchange, limit, LimitDecision::Refused);
+        return spent_refusal(exchange, &spent);
+    }
+    let Some(reached) = LimitReached::of(exhausted) else {
+        return Refusal::internal("a ceiling of no known kind was reached");
+    };
+    let kind = LimitKind::ALL.iter().copied().find(|kind| kind.name() == reached.dimension);
+    policy::count_limit(exchange, kind.unwrap_or(LimitKind::Requests), LimitDecision::Refused);
+    let mut refusal = Refusal::rate_limited(reached.message, reached.retry_after_s);
+    for (name, value) in limit_headers(&standings(exchange)) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            refusal = refusal.with_header(HeaderName::from_static(name), value);
+        }
+    }
+    refusal
+}
+
+fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
+    if spent.held_in_flight {
+        // It fits once those in flight give back what they hold: worth another try, unlike a spent budget.
+        return Refusal::rate_limited(&spent.message, HELD_RETRY_AFTER_S);
+    }
+    Refusal::budget_spent(&error::Spent {
+        message: &spent.message,
+        reset: spent.resets_at,
+        now: exchange.tercet.runtime.clock.now(),
+        claim: match (spent.unit, spent.period) {
+            (Unit::Money, Period::Day) => "daily_budget",
+            (Unit::Money, Period::Week) => "weekly_budget",
+            (Unit::Money, Period::Month) => "monthly_budget",
+            (Unit::Tokens, Period::Day) => "daily_quota",
+            (Unit::Tokens, _) => "monthly_quota",
+        },
+        used: spent.used,
+        limit: spent.limit,
+    })
+}
+
+/// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
+pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(&'static str, String)> {
+    let facts = limit::HeaderFacts::of(standings);
+    let groups = [
+        (facts.requests, REQUESTS),
+        (facts.tokens, TOKENS),
+        (facts.input_tokens, INPUT_TOKENS),
+        (facts.output_tokens, OUTPUT_TOKENS),
+    ];
+    let mut headers = Vec::new();
+    for (facts, [limit, remaining, reset]) in groups {
+        let Some(facts) = facts else { continue };
+        headers.push((limit, facts.limit.to_string()));
+        headers.push((remaining, facts.remaining.to_string()));
+        headers.push((reset, format!("{:.0}", facts.resets_at)));
+    }
+    headers
+}
+
+/// Returns what a caller is told whose key names nobody.
+pub(super) fn stranger(unidentified: Unidentified) -> Refusal {
+    match unidentified {
+        Unidentified::Missing | Unidentified::Unknown | Unidentified::Expired => Refusal::unauthenticated(),
+        Unidentified::UserHeaderNotAllowed => {
+            Refusal::forbidden("x-tercet-user: this key may not name a user")
+        }
+        Unidentified::UserHeaderInvalid => {
+            Refusal::malformed("x-tercet-user: give 1 to 256 bytes without control characters")
+        }
+    }
+}
+
+/// Refuses where spending could not be recorded and somebody relies on the record.
+pub(super) fn require_journal(exchange: &Exchange) -> Result<(), Refusal> {
+    let Some(identity) = &exchange.identity else { return Ok(()) };
+    let budgeted = identity.levels.iter().any(|level| has_budget(&level.ceilings));
+    if budgeted && !exchange.tercet.runtime.journal.healthy() {
+        return Err(Refusal::unavailable(
+            "the journal cannot be written, so spending cannot be held to a budget; the operator must make room",
+        ));
+    }
+    Ok(())
+}
+
+fn has_budget(ceilings: &Ceilings) -> bool {
+    let (budget, quota) = (&ceilings.budget, &ceilings.quota);
+    let money = budget.daily.is_some() || budget.weekly.is_some() || budget.monthly.is_some();
+    money || quota.daily_tokens.is_some() || quota.monthly_tokens.is_some()
+}
+
+type Group = [&'static str; 3];
+const REQUESTS: Group = [
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+];
+const TOKENS: Group = [
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+];
+const INPUT_TOKENS: Group = [
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+];
+const OUTPUT_TOKENS: Group = [
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+];
+/// Seconds until a request that only waits for others to end is worth sending again.
+const HELD_RETRY_AFTER_S: u64 = 5;

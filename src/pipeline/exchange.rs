@@ -1,0 +1,307 @@
+//! Everything known about one request and its reply, in one place.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, header};
+use jiff::Timestamp;
+
+use super::runtime::{InFlight, Snapshot, Tercet};
+use crate::budget::Estimate;
+use crate::cache::CacheResult;
+use crate::config::{self, Mode};
+use crate::id::RequestId;
+use crate::route::RouteDecision;
+use crate::store::Reservation;
+use crate::telemetry::Phase;
+use crate::tenant::Identity;
+use crate::tier::Tier;
+use crate::upstream::{Pieces, RequestBody};
+use crate::usage::Terms;
+use crate::wire::envelope::Envelope;
+use crate::wire::headers::{self, Ours};
+use crate::wire::splice::Splice;
+
+/// What a request is for, where it goes through the whole pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /v1/messages`
+    Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
+    /// Anything else; recorded only where it is metered.
+    Other,
+}
+
+/// One request and its reply.
+pub struct Exchange {
+    /// The gateway.
+    pub tercet: Arc<Tercet>,
+    /// The configuration this request is served under, from its first step to its last.
+    pub snapshot: Arc<Snapshot>,
+    /// Our id.
+    pub id: RequestId,
+    /// When it came, wall time.
+    pub timestamp: Timestamp,
+    /// When it came, monotonic.
+    pub begun: Instant,
+    /// What it is for.
+    pub endpoint: Endpoint,
+    /// Its method.
+    pub method: Method,
+    /// Where it was addressed.
+    pub uri: Uri,
+    /// Its headers, without ours.
+    pub headers: HeaderMap,
+    /// Our own request headers.
+    pub ours: Ours,
+    /// Who sent it, once known.
+    pub identity: Option<Arc<Identity>>,
+    /// What was read of its body.
+    pub asked: Asked,
+    /// Where it goes, once decided.
+    pub decision: Option<RouteDecision>,
+    /// What the cache did.
+    pub cache: CacheResult,
+    /// What is held for it.
+    pub reservation: Option<Reservation>,
+    /// What it may come to, where that was reckoned.
+    pub estimate: Option<Estimate>,
+    /// Tries at the upstream.
+    pub attempts: u32,
+    /// The upstream's id of the request.
+    pub upstream_request_id: Option<String>,
+    /// When the first content of the answer passed.
+    pub first_content: Option<Instant>,
+    /// Our own time by part.
+    pub phases: Vec<(Phase, Duration)>,
+    /// Another path, used with our credential.
+    pub metered_path: bool,
+    sent_at: Option<Instant>,
+    _in_flight: InFlight,
+}
+
+/// Facts of the body that outlive it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The model as named.
+    pub model: String,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// `max_tokens`.
+    pub max_tokens: Option<u64>,
+    /// The thread it opens or continues.
+    pub thread: Option<Option<String>>,
+    /// Tools called in the turn before, and whether their results were errors.
+    pub tool_results: Vec<(String, bool)>,
+    /// Terms the request asks for.
+    pub terms: Terms,
+}
+
+impl Exchange {
+    /// Begins an exchange: pins the snapshot, takes our headers off, notes the time.
+    #[must_use]
+    pub fn begin(tercet: &Arc<Tercet>, endpoint: Endpoint, head: Parts) -> Self {
+        let mut headers = head.headers;
+        let ours = headers::take_ours(&mut headers);
+        Self {
+            snapshot: tercet.snapshot.load_full(),
+            id: RequestId::generate(),
+            timestamp: tercet.runtime.clock.now(),
+            begun: tercet.runtime.clock.instant(),
+            endpoint,
+            method: head.method,
+            uri: head.uri,
+            headers,
+            ours,
+            identity: None,
+            asked: Asked::default(),
+            decision: None,
+            cache: CacheResult::Bypass,
+            reservation: None,
+            estimate: None,
+            attempts: 0,
+            upstream_request_id: None,
+            first_content: None,
+            phases: Vec::new(),
+            metered_path: false,
+            sent_at: None,
+            _in_flight: InFlight::enter(tercet),
+            tercet: Arc::clone(tercet),
+        }
+    }
+
+    /// Keeps what later steps need of the body.
+    pub fn observe(&mut self, envelope: &Envelope<'_>) {
+        let history = &envelope.history;
+        let calls = history.last_tool_calls.iter().map(|name| name.to_string());
+        self.asked = Asked {
+            model: envelope.model.to_string(),
+            stream: envelope.stream,
+            max_tokens: envelope.max_tokens,
+            thread: envelope
+                .thread
+                .as_ref()
+                .map(|thread| thread.previous_message_id.as_ref().map(|id| id.to_string())),
+            tool_results: calls.zip(history.last_tool_results.iter().copied()).collect(),
+            terms: terms_of(envelope),
+        };
+    }
+
+    /// Notes that the request is about to go upstream.
+    pub fn sent(&mut self) {
+        self.sent_at = Some(self.tercet.runtime.clock.instant());
+    }
+
+    /// Notes how long a part of our own work took since `begun`.
+    pub fn spent_in(&mut self, phase: Phase, begun: Instant) {
+        self.phases.push((phase, self.tercet.runtime.clock.instant().duration_since(begun)));
+    }
+
+    /// Returns our own time: from the request's head to its sending, or to now where it was not sent.
+    #[must_use]
+    pub fn overhead(&self) -> Duration {
+        let until = self.sent_at.unwrap_or_else(|| self.tercet.runtime.clock.instant());
+        until.duration_since(self.begun)
+    }
+
+    /// Returns the tenant's name.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.identity.as_ref().map_or("", |identity| &identity.tenant)
+    }
+
+    /// Returns the user's name.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.identity.as_ref().map_or("", |identity| &identity.user)
+    }
+
+    /// Tells whether callers are identified at all.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        !self.snapshot.config.tenants.is_empty()
+    }
+
+    /// Returns the tenant's configuration, where there are tenants.
+    #[must_use]
+    pub fn tenant_config(&self) -> Option<&config::Tenant> {
+        self.snapshot.config.tenants.get(self.tenant())
+    }
+
+    /// Returns the routing in force for the tenant.
+    #[must_use]
+    pub fn routing(&self) -> &config::Routing {
+        self.tenant_config().map_or(&self.snapshot.config.routing, |tenant| &tenant.routing)
+    }
+
+    /// Returns the cache settings in force for the tenant.
+    #[must_use]
+    pub fn cache_settings(&self) -> &config::Cache {
+        self.tenant_config().map_or(&self.snapshot.config.cache, |tenant| &tenant.cache)
+    }
+
+    /// Returns the model the request goes to.
+    #[must_use]
+    pub fn sent_model(&self) -> &str {
+        self.decision.as_ref().map_or(&self.asked.model, RouteDecision::model)
+    }
+
+    /// Returns the tier the request goes to.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.decision.as_ref().map_or(Tier::Other, RouteDecision::tier)
+    }
+
+    /// Returns the text that adaptations add to the body.
+    #[must_use]
+    pub fn adaptation(&self) -> &str {
+        self.decision.as_ref().and_then(RouteDecision::insertion).unwrap_or("")
+    }
+
+    /// Tells whether the exchange gets a record: a message, or another path used with our credential.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.endpoint.is_message() || self.metered_path
+    }
+
+    /// Returns the query string, empty for none.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.uri.query().unwrap_or("")
+    }
+
+    /// Returns the routing mode in force.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.routing().mode
+    }
+
+    /// Returns the body with the decided model in it; byte for byte the client's where nothing changes.
+    #[must_use]
+    pub fn splice(&self, envelope: &Envelope<'_>, body: &Bytes) -> RequestBody {
+        let adapted = self.adaptation();
+        if adapted.is_empty() && self.sent_model() == envelope.model {
+            return body.clone().into();
+        }
+        let splice = Splice {
+            model_span: envelope.model_span.clone(),
+            model: self.sent_model().to_owned(),
+            insert: (!adapted.is_empty()).then(|| adapted.to_owned()),
+        };
+        Pieces::new(splice.apply(body).parts().clone()).into()
+    }
+
+    /// Returns the model that would answer without routing: the asked one, or what an alias stands for.
+    #[must_use]
+    pub fn requested_model(&self) -> &str {
+        self.decision
+            .as_ref()
+            .and_then(|decision| decision.candidates.first())
+            .map_or(&self.asked.model, |first| &first.model)
+    }
+
+    /// Returns the client's tags, at most 16 of 64 characters.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let tags = self.ours.tags.as_deref().unwrap_or("").split(',').map(str::trim);
+        tags.filter(|tag| !tag.is_empty())
+            .take(TAGS_MAX)
+            .map(|tag| tag.chars().take(TAG_CHARACTERS_MAX).collect())
+            .collect()
+    }
+
+    /// Tells whether nothing but the connection's end marks the end of an answer with these headers.
+    #[must_use]
+    pub fn close_delimited(&self, answer: &HeaderMap) -> bool {
+        !answer.contains_key(header::CONTENT_LENGTH) && !answer.contains_key(header::TRANSFER_ENCODING)
+    }
+}
+
+impl Endpoint {
+    /// Tells whether this is count_tokens, which is free and never blocked by a budget.
+    #[must_use]
+    pub const fn is_count(self) -> bool {
+        matches!(self, Self::CountTokens)
+    }
+
+    /// Tells whether it is a message, which costs money.
+    #[must_use]
+    pub const fn is_message(self) -> bool {
+        matches!(self, Self::Messages)
+    }
+}
+
+fn terms_of(envelope: &Envelope<'_>) -> Terms {
+    Terms {
+        fast: envelope.speed.as_deref() == Some("fast"),
+        us_only: envelope.inference_geo.as_deref() == Some("us"),
+        batch: false,
+        web_searches: 0,
+    }
+}
+
+const TAGS_MAX: usize = 16;
+const TAG_CHARACTERS_MAX: usize = 64;

@@ -1,0 +1,257 @@
+//! Step finish, exactly once: settle, write the record, count, keep, tell.
+//!
+//! Everything that only touches memory happens at once when an answer ends; what is waited for is the record's
+//! write. A record that is being waited for outlives the client that waited.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Response, header};
+
+use super::bill::Bill;
+use super::exchange::Exchange;
+use super::forward::Unanswered;
+use super::relay::Reply;
+use super::runtime::Tercet;
+use super::watch::Watch;
+use super::{account, reply};
+use crate::cache::CachedAnswer;
+use crate::journal::{ExchangeRecord, ObjectName, ObjectType, Outcome, UsageSource};
+use crate::store::Actual;
+use crate::upstream::{FailureKind, Phase};
+use crate::wire::error::{self, Refusal};
+use crate::wire::meter::Metered;
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client has all of it.
+    Whole,
+    /// The upstream broke off.
+    Cut,
+    /// The client left, and the rest was read without it.
+    Drained,
+    /// The client left, and the rest was not read.
+    Abandoned,
+}
+
+/// What passed to the client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// The answer's status.
+    pub(super) status: u16,
+    /// Bytes of the answer.
+    pub(super) passed_bytes: u64,
+    /// Any content.
+    pub(super) content: bool,
+    /// An `error` event.
+    pub(super) error_event: bool,
+}
+
+/// Completes once the record of an exchange is written; an answer's last byte waits for it.
+pub(super) struct Recorded {
+    written: Pin<Box<dyn Future<Output = ()> + Send>>,
+    tercet: Arc<Tercet>,
+}
+
+/// Ends an exchange whose answer passed.
+pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
+    let first_content = watch.first_content;
+    let seen = Seen {
+        status: watch.status,
+        passed_bytes: watch.passed_bytes,
+        content: first_content.is_some(),
+        error_event: watch.error_event,
+    };
+    let (mut exchange, metered, keeping) = watch.into_parts();
+    exchange.first_content = first_content;
+    if !exchange.is_recorded() {
+        settle(&mut exchange, &Bill::nothing());
+        return Recorded::nothing(&exchange);
+    }
+    let bill = Bill::reckon(&exchange, &metered, &seen, ending);
+    settle(&mut exchange, &bill);
+    if bill.source == UsageSource::Upstream && !bill.free {
+        let runtime = &exchange.tercet.runtime;
+        let prompt_tokens = exchange.estimate.map_or(0, |estimate| estimate.prompt_tokens);
+        runtime.forecast.observe(
+            &exchange.tenant().into(),
+            &exchange.sent_model().into(),
+            prompt_tokens,
+            &bill.usage,
+        );
+    }
+    if let Some(keeping) =
+        keeping.filter(|_| ending == Ending::Whole && metered.complete && !seen.error_event)
+    {
+        keeping.keep(&exchange, &metered, bill.billed.clone());
+    }
+    let outcome = outcome_of(&seen, ending);
+    let objects = claim_objects(&exchange, &metered, seen.status);
+    let mut record = account::record(&exchange, &bill);
+    record.status = seen.status;
+    record.outcome = outcome;
+    record.error_type.clone_from(&metered.error_type);
+    record.stop_reason.clone_from(&metered.stop_reason);
+    record.answered_model.clone_from(&metered.answered_model);
+    record.message_id.clone_from(&metered.message_id);
+    record.tool_calls = account::tool_calls(&exchange, &metered);
+    record.objects = objects;
+    account::publish(&exchange, &bill, &record, None);
+    Recorded::of(exchange, record)
+}
+
+/// Ends an exchange that was answered from the cache.
+pub(super) async fn finish_hit(mut exchange: Exchange, answer: &CachedAnswer) {
+    if let Some(reservation) = exchange.reservation.take() {
+        reservation.void();
+    }
+    let saved = Bill::saved(&exchange, &answer.billed);
+    let mut bill = Bill::nothing();
+    bill.baselines = saved.baselines;
+    let mut record = account::record(&exchange, &bill);
+    record.status = 200;
+    record.outcome = Outcome::Ok;
+    record.stop_reason.clone_from(&answer.stop_reason);
+    record.answered_model.clone_from(&answer.answered_model);
+    record.message_id.clone_from(&answer.message_id);
+    account::publish(&exchange, &bill, &record, Some(saved.cost));
+    Recorded::of(exchange, record).await;
+}
+
+/// Ends an exchange that is refused, by us or because the upstream gave no answer.
+pub(super) async fn refuse(exchange: Exchange, refusal: &Refusal) -> Response<Reply> {
+    refuse_at(exchange, refusal, Bill::nothing()).await
+}
+
+/// Ends an exchange to which the upstream gave no answer.
+///
+/// Where our own deadline passed the upstream may have done the work: that is charged at the estimate. Where it
+/// was never reached, or closed the connection without a byte, nothing is.
+pub(super) async fn unanswered(unanswered: Unanswered, refusal: &Refusal) -> Response<Reply> {
+    let Unanswered { exchange, failure } = unanswered;
+    let waited = failure.phase == Phase::Wait && failure.kind == FailureKind::Timeout;
+    let bill =
+        if waited && exchange.endpoint.is_message() { Bill::at_estimate(&exchange) } else { Bill::nothing() };
+    refuse_at(exchange, refusal, bill).await
+}
+
+async fn refuse_at(mut exchange: Exchange, refusal: &Refusal, bill: Bill) -> Response<Reply> {
+    settle(&mut exchange, &bill);
+    let body = error::body(refusal, exchange.id.as_str());
+    let mut response = Response::new(Reply::whole(body));
+    *response.status_mut() = refusal.status;
+    *response.headers_mut() = refusal_headers(&exchange, refusal);
+    // A stranger's refusals and the shedding of load are counted, but fill no disk.
+    let recorded = exchange.identity.is_some() && refusal.status.as_u16() != 529;
+    if recorded && exchange.is_recorded() {
+        let mut record = account::record(&exchange, &bill);
+        record.status = refusal.status.as_u16();
+        record.outcome = outcome_of_refusal(refusal);
+        record.error_type = Some(refusal.kind.to_owned());
+        account::publish(&exchange, &bill, &record, None);
+        Recorded::of(exchange, record).await;
+    } else {
+        account::log_refusal(&exchange, refusal);
+    }
+    response
+}
+
+fn refusal_headers(exchange: &Exchange, refusal: &Refusal) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &refusal.headers {
+        headers.insert(name, value.clone());
+    }
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    reply::ours(exchange, &mut headers);
+    headers
+}
+
+/// Ends an exchange that leaves no record.
+pub(super) fn close(mut exchange: Exchange) {
+    settle(&mut exchange, &Bill::nothing());
+}
+
+/// Posts the reservation with what the exchange cost, or gives it back.
+fn settle(exchange: &mut Exchange, bill: &Bill) {
+    let Some(reservation) = exchange.reservation.take() else { return };
+    if bill.free {
+        reservation.void();
+    } else {
+        reservation.post(&Actual::of(&bill.usage, bill.cost, exchange.tercet.runtime.clock.now()));
+    }
+}
+
+/// Remembers whose container and thread an answer made.
+fn claim_objects(exchange: &Exchange, metered: &Metered, status: u16) -> Vec<ObjectName> {
+    let mut made = Vec::new();
+    if status != 200 || !exchange.has_tenants() {
+        return made;
+    }
+    if let Some(container) = &metered.container {
+        made.push(ObjectName { object_type: ObjectType::Container, object_id: container.clone() });
+    }
+    if let (Some(_), Some(message)) = (&exchange.asked.thread, &metered.message_id) {
+        made.push(ObjectName { object_type: ObjectType::Thread, object_id: message.clone() });
+    }
+    for object in &made {
+        let ownership = &exchange.tercet.runtime.ownership;
+        ownership.claim(object.object_type, &object.object_id, exchange.tenant());
+    }
+    made
+}
+
+fn outcome_of(seen: &Seen, ending: Ending) -> Outcome {
+    match (seen.status, ending) {
+        (_, Ending::Drained | Ending::Abandoned) => Outcome::ClientAborted,
+        (_, Ending::Cut) => Outcome::UpstreamError,
+        (429, _) => Outcome::RateLimited,
+        (400..=499, _) => Outcome::ClientError,
+        (500.., _) => Outcome::UpstreamError,
+        _ if seen.error_event => Outcome::UpstreamError,
+        _ => Outcome::Ok,
+    }
+}
+
+fn outcome_of_refusal(refusal: &Refusal) -> Outcome {
+    match (refusal.status.as_u16(), refusal.kind) {
+        (429, "billing_error") => Outcome::QuotaRejected,
+        (429, _) => Outcome::RateLimited,
+        (400..=499, _) => Outcome::ClientError,
+        (502..=504, _) => Outcome::UpstreamError,
+        _ => Outcome::ProxyError,
+    }
+}
+
+impl Recorded {
+    fn of(exchange: Exchange, record: ExchangeRecord) -> Self {
+        let tercet = Arc::clone(&exchange.tercet);
+        // Queued here and now; what is waited for is the write.
+        let appended = tercet.runtime.journal.append(&record.into());
+        let written = Box::pin(async move {
+            if let Err(failure) = appended.await {
+                tracing::error!(request_id = %exchange.id, %failure, "journal record not written yet");
+            }
+        });
+        Self { written, tercet }
+    }
+
+    fn nothing(exchange: &Exchange) -> Self {
+        Self { written: Box::pin(std::future::ready(())), tercet: Arc::clone(&exchange.tercet) }
+    }
+
+    /// Returns the gateway, whose tasks the rest can join.
+    pub(super) fn tercet(&self) -> Arc<Tercet> {
+        Arc::clone(&self.tercet)
+    }
+}
+
+impl Future for Recorded {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.written.as_mut().poll(context)
+    }
+}

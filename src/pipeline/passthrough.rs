@@ -1,0 +1,207 @@
+//! Everything that is not a message: batches, files, models and other paths.
+//!
+//! Bytes pass as they are, but for three splices: aliases in a batch, `results_url` of a batch, and lists, from
+//! which other tenants' objects are left out. With our credential an object is answered to its owner alone.
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::forward::{self, Forwarded};
+use super::relay::{self, Reply};
+use super::upload::Upload;
+use super::{finish, listing, policy, reply, reserve};
+use crate::config::Credential;
+use crate::journal::{ObjectRecord, ObjectType};
+use crate::upstream::{RequestBody, Route};
+use crate::wire::error::Refusal;
+use crate::wire::objects;
+
+/// Answers a request that is not a message.
+pub(super) async fn pass(mut exchange: Exchange, route: Route<'_>, body: Incoming) -> Response<Reply> {
+    if let Err(refusal) = allow(&mut exchange, route) {
+        return finish::refuse(exchange, &refusal).await;
+    }
+    match route {
+        Route::Models | Route::Model { .. } => listing::models(exchange, route).await,
+        Route::BatchList | Route::FileList if owns_objects(&exchange) => {
+            listing::owned(exchange, route).await
+        }
+        _ => send(exchange, route, body).await,
+    }
+}
+
+/// Checks who asks and for whose object, and counts the request.
+fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
+    policy::identify(exchange)?;
+    policy::admit(exchange)?;
+    if owns_objects(exchange) {
+        if let Some((kind, id)) = object_of(route) {
+            policy::owns(exchange, kind, id)?;
+        }
+        if matches!(route, Route::Other) && !path_is_allowed(exchange) {
+            return Err(Refusal::not_found(format!("no such path: {}", exchange.uri.path())));
+        }
+        exchange.metered_path = matches!(route, Route::Other);
+    }
+    reserve::hold_request(exchange)
+}
+
+/// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.
+fn owns_objects(exchange: &Exchange) -> bool {
+    matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_)) && exchange.has_tenants()
+}
+
+fn path_is_allowed(exchange: &Exchange) -> bool {
+    let path = exchange.uri.path();
+    let named = exchange.tenant_config().map(|tenant| tenant.allow_paths.as_slice()).unwrap_or_default();
+    named.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => path == pattern,
+    })
+}
+
+async fn send(exchange: Exchange, route: Route<'_>, body: Incoming) -> Response<Reply> {
+    let body = match route {
+        Route::BatchCreate => RequestBody::stream(Upload::batch(body, &exchange)),
+        _ => RequestBody::stream(Upload::plain(body, &exchange)),
+    };
+    let kind = object_of(route).map(|(kind, _)| kind).or(made_by(route));
+    match cross(exchange, body).await {
+        Err(refused) => refused,
+        Ok(forwarded) if kind == Some(ObjectType::Batch) && !matches!(route, Route::BatchResults { .. }) => {
+            described(forwarded, route).await
+        }
+        Ok(forwarded) if matches!(route, Route::FileCreate) => described(forwarded, route).await,
+        Ok(forwarded) => relay::relay(forwarded),
+    }
+}
+
+/// Sends a request up; where no answer comes, the refusal is the answer.
+pub(super) async fn cross(exchange: Exchange, body: RequestBody) -> Result<Forwarded, Response<Reply>> {
+    match forward::forward(exchange, body, None) {
+        Err((exchange, refusal)) => Err(finish::refuse(exchange, &refusal).await),
+        Ok(crossing) => match crossing.await {
+            Ok(forwarded) => Ok(forwarded),
+            Err(unanswered) => {
+                let refusal = forward::unanswered(&unanswered.failure);
+                Err(finish::unanswered(unanswered, &refusal).await)
+            }
+        },
+    }
+}
+
+/// Answers with an object whose owner or results have to be known: read whole, remembered, spliced.
+async fn described(forwarded: Forwarded, route: Route<'_>) -> Response<Reply> {
+    let (exchange, mut head, body) = match whole(forwarded).await {
+        Ok(answer) => answer,
+        Err(refused) => return refused,
+    };
+    if head.status.is_success()
+        && let (Some(kind), Some((_, id))) = (made_by(route), objects::object_id(&body))
+    {
+        claim(&exchange, kind, &id).await;
+    }
+    let body = results_through_us(&exchange, body);
+    dress_whole(&exchange, &mut head);
+    finish::close(exchange);
+    Response::from_parts(head, Reply::whole(body))
+}
+
+/// Reads an answer whole; at most [`OBJECT_MAX_BYTES`].
+pub(super) async fn whole(forwarded: Forwarded) -> Result<(Exchange, Parts, Bytes), Response<Reply>> {
+    let Forwarded { exchange, response, .. } = forwarded;
+    let (head, body) = response.into_parts();
+    match Limited::new(body, OBJECT_MAX_BYTES).collect().await {
+        Ok(collected) => Ok((exchange, head, collected.to_bytes())),
+        Err(_) => {
+            let refusal =
+                Refusal::bad_gateway("the upstream's answer broke off or was too large to be read whole");
+            Err(finish::refuse(exchange, &refusal).await)
+        }
+    }
+}
+
+/// Points the results of a batch at us, or leaves the body as it is.
+pub(super) fn results_through_us(exchange: &Exchange, body: Bytes) -> Bytes {
+    let config = &exchange.snapshot.config;
+    let upstream = config.upstream.base_url.to_string();
+    objects::rewrite_results_url(&body, &config.server.public_url, &upstream).map_or(body, Bytes::from)
+}
+
+/// Prepares the head of an answer whose body is in memory.
+pub(super) fn dress_whole(exchange: &Exchange, head: &mut Parts) {
+    head.headers.remove(header::CONTENT_LENGTH);
+    reply::dress(exchange, head);
+}
+
+/// Remembers that the caller's tenant made an object, in memory and in the journal.
+async fn claim(exchange: &Exchange, kind: ObjectType, id: &str) {
+    if !owns_objects(exchange) {
+        return;
+    }
+    let runtime = &exchange.tercet.runtime;
+    runtime.ownership.claim(kind, id, exchange.tenant());
+    let record = ObjectRecord {
+        timestamp: exchange.timestamp,
+        object_type: kind,
+        object_id: id.to_owned(),
+        tenant: exchange.tenant().to_owned(),
+        user_id: Some(exchange.user().to_owned()),
+        request_id: exchange.id.clone(),
+    };
+    // Written before the id is told, so that a crash cannot leave the owner without its object.
+    if let Err(failure) = runtime.journal.append(&record.into()).await {
+        tracing::error!(request_id = %exchange.id, %failure, "owner of an object not written yet");
+    }
+}
+
+const fn object_of(route: Route<'_>) -> Option<(ObjectType, &str)> {
+    match route {
+        Route::Batch { id }
+        | Route::BatchCancel { id }
+        | Route::BatchResults { id }
+        | Route::BatchDelete { id } => Some((ObjectType::Batch, id)),
+        Route::File { id } | Route::FileContent { id } | Route::FileDelete { id } => {
+            Some((ObjectType::File, id))
+        }
+        _ => None,
+    }
+}
+
+const fn made_by(route: Route<'_>) -> Option<ObjectType> {
+    match route {
+        Route::BatchCreate => Some(ObjectType::Batch),
+        Route::FileCreate => Some(ObjectType::File),
+        _ => None,
+    }
+}
+
+/// Returns the methods a known path takes, for the `allow` header.
+pub(super) fn allowed_methods(path: &str) -> &'static str {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match segments.as_slice() {
+        [""] => "HEAD",
+        ["v1", "messages"]
+        | ["v1", "messages", "count_tokens"]
+        | ["v1", "messages", "batches", _, "cancel"] => "POST",
+        ["v1", "messages", "batches"] | ["v1", "files"] => "GET, POST",
+        ["v1", "messages", "batches", _] | ["v1", "files", _] => "GET, DELETE",
+        _ => "GET",
+    }
+}
+
+/// Returns an answer of our own in JSON.
+pub(super) fn json(exchange: &Exchange, status: StatusCode, body: Bytes) -> Response<Reply> {
+    let mut response = Response::new(Reply::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    reply::ours(exchange, response.headers_mut());
+    response
+}
+
+/// Largest description of an object or page of a list that is read whole.
+const OBJECT_MAX_BYTES: usize = 32 << 20;

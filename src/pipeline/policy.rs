@@ -1,0 +1,179 @@
+//! Steps identify, admit, guard, classify and decide: what each policy is asked, and what its answer means.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::HeaderMap;
+
+use super::exchange::Exchange;
+use super::{charge, runtime};
+use crate::budget::Estimate;
+use crate::classify::{self, RequestHints};
+use crate::config::Credential;
+use crate::guard::{self, Guard, Verdict};
+use crate::journal::ObjectType;
+use crate::route::{self, Asked, Facts, Stay, conversation_key};
+use crate::telemetry::{LimitDecision, LimitKind};
+use crate::tier::{Complexity, Tier};
+use crate::wire::envelope::Envelope;
+use crate::wire::error::Refusal;
+use crate::wire::{file_ids, headers};
+
+/// Finds out who is calling, from the key alone.
+pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
+    let presented = headers::presented_key(&exchange.headers)?;
+    let now = exchange.tercet.runtime.clock.now();
+    let named = exchange.ours.user.as_deref();
+    let identity = exchange.snapshot.directory.identify(presented, named, now);
+    exchange.identity = Some(Arc::new(identity.map_err(|stranger| {
+        let gate = &exchange.tercet.runtime.failed_logins;
+        match gate.pass() {
+            Ok(()) => charge::stranger(stranger),
+            Err(wait) => Refusal::rate_limited("too many unknown keys are being tried", wait.as_secs()),
+        }
+    })?));
+    Ok(())
+}
+
+/// Refuses early what cannot be served, before the body is read; takes nothing.
+pub(super) fn admit(exchange: &Exchange) -> Result<(), Refusal> {
+    let runtime = &exchange.tercet.runtime;
+    if runtime.draining.load(Ordering::Relaxed) {
+        return Err(Refusal::overloaded("this gateway is shutting down; send the request again"));
+    }
+    if runtime.in_flight.load(Ordering::Relaxed) > runtime::IN_FLIGHT_MAX {
+        return Err(Refusal::overloaded("this gateway has too many requests in flight"));
+    }
+    if exchange.endpoint.is_count() {
+        let gate = runtime.count_tokens.pass(&exchange.tenant().into());
+        return gate.map_err(|wait| Refusal::rate_limited("too many count_tokens requests", wait.as_secs()));
+    }
+    charge::require_journal(exchange)?;
+    let claims = charge::claims(exchange, &Estimate::LEAST);
+    runtime.accounts.look(&claims).map_err(|exhausted| charge::refusal(exchange, &exhausted))
+}
+
+/// Refuses to touch upstream objects of another tenant.
+pub(super) fn own(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    if matches!(exchange.snapshot.config.upstream.credential, Credential::Client) || !exchange.has_tenants() {
+        return Ok(());
+    }
+    let owns = |kind, id: &str| owns(exchange, kind, id);
+    if let Some(container) = envelope.container.as_deref().filter(|id| !id.is_empty()) {
+        owns(ObjectType::Container, container)?;
+    }
+    let previous = envelope.thread.as_ref().and_then(|thread| thread.previous_message_id.as_deref());
+    if let Some(previous) = previous {
+        owns(ObjectType::Thread, previous)?;
+    }
+    if envelope.history.remote_sources > 0
+        || envelope.history.other_blocks.iter().any(|kind| kind == "container_upload")
+    {
+        for file in file_ids::file_ids(envelope.body)? {
+            owns(ObjectType::File, &file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an object that is not the caller's tenant's; as if it did not exist.
+pub(super) fn owns(exchange: &Exchange, kind: ObjectType, id: &str) -> Result<(), Refusal> {
+    let owned = exchange.tercet.runtime.ownership.owns(exchange.tenant(), kind, id);
+    let name = match kind {
+        ObjectType::Batch => "batch",
+        ObjectType::File => "file",
+        ObjectType::Container => "container",
+        ObjectType::Thread => "thread",
+    };
+    owned.then_some(()).ok_or_else(|| Refusal::not_found(format!("{name}: {id}")))
+}
+
+/// Asks the tenant's guards.
+pub(super) fn guard(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    let Some(tenant) = exchange.tenant_config() else { return Ok(()) };
+    match guard::check(&tenant.guards, envelope, envelope.body.len() as u64) {
+        Verdict::Pass => Ok(()),
+        Verdict::Flag(code) => {
+            tracing::warn!(request_id = %exchange.id, tenant = exchange.tenant(), code, "guard flagged a request");
+            Ok(())
+        }
+        Verdict::Refuse(refused) => Err(match refused.guard {
+            Guard::Body => Refusal::too_large(tenant.guards.max_body_bytes.unwrap_or_default()),
+            Guard::Messages | Guard::OutputTokens => Refusal::malformed(refused.message),
+            Guard::Tools => Refusal::forbidden(refused.message),
+        }),
+    }
+}
+
+/// Asks how much model the request needs.
+pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexity {
+    let hints = RequestHints {
+        request_class: text(&exchange.headers, "x-claude-code-request-class"),
+        auxiliary_type: text(&exchange.headers, "x-claude-code-auxiliary-type"),
+        session: headers::session_id(&exchange.headers).is_some(),
+        agent: headers::agent_id(&exchange.headers).is_some(),
+    };
+    classify::classify(envelope, &hints)
+}
+
+/// Decides which model answers, and remembers it for the conversation.
+pub(super) fn decide(
+    exchange: &mut Exchange,
+    envelope: &Envelope<'_>,
+    complexity: &Complexity,
+) -> Result<(), Refusal> {
+    let override_tier = match exchange.ours.tier.as_deref() {
+        None => None,
+        Some(name) => Some(name.parse::<Tier>().map_err(|()| {
+            Refusal::malformed(&format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
+        })?),
+    };
+    let session = headers::session_id(&exchange.headers);
+    let agent = headers::agent_id(&exchange.headers);
+    let key = conversation_key(exchange.tenant(), session, agent, envelope);
+    let conversations = &exchange.tercet.runtime.conversations;
+    let begins = envelope.history.assistant_messages == 0;
+    let before = (!begins).then(|| conversations.model(&key)).flatten();
+    let betas = betas(&exchange.headers);
+    let facts = Facts {
+        api_version: text(&exchange.headers, "anthropic-version").unwrap_or(""),
+        betas: &betas,
+        override_tier,
+        route_off: exchange.ours.route.as_deref() == Some("off"),
+        conversation_stays: before.as_deref().map(|model| Stay { model, reason: "conversation" }),
+        request_id: exchange.id.as_str(),
+        count_tokens: exchange.endpoint.is_count(),
+        at: exchange.timestamp,
+    };
+    let snapshot = &exchange.snapshot;
+    let asked = Asked::parse(&envelope.model);
+    let tiers = &snapshot.config.tiers;
+    let decided =
+        route::decide(&asked, envelope, complexity, &snapshot.catalog, tiers, exchange.routing(), &facts);
+    let decision = decided.map_err(|unroutable| Refusal::malformed(&unroutable.to_string()))?;
+    if !exchange.endpoint.is_count() {
+        conversations.sent(key, decision.model(), begins);
+    }
+    exchange.decision = Some(decision);
+    Ok(())
+}
+
+/// Counts what a limit said.
+pub(super) fn count_limit(exchange: &Exchange, limit: LimitKind, decision: LimitDecision) {
+    exchange.tercet.runtime.metrics.record_limit(exchange.tenant(), limit, decision);
+}
+
+fn betas(headers: &HeaderMap) -> Vec<&str> {
+    headers
+        .get_all("anthropic-beta")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|beta| !beta.is_empty())
+        .collect()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,52 @@
+//! The head of an answer: what is taken off, what of ours is put on.
+
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::charge;
+use super::exchange::Exchange;
+use crate::wire::headers;
+
+/// Prepares the head of an answer for the client.
+///
+/// Upstream headers stay as they are but for the hop-by-hop ones, and the shared account's rate limits where
+/// the caller has limits of its own.
+pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
+    headers::strip_hop_by_hop(&mut head.headers);
+    if head.status.is_success() {
+        own_limits(exchange, &mut head.headers);
+    }
+    ours(exchange, &mut head.headers);
+}
+
+/// Puts our own headers on.
+pub(super) fn ours(exchange: &Exchange, headers: &mut HeaderMap) {
+    put(headers, "x-tercet-request-id", exchange.id.as_str());
+    if !headers.contains_key("request-id") {
+        put(headers, "request-id", exchange.id.as_str());
+    }
+    if let Some(decision) = &exchange.decision {
+        put(headers, "x-tercet-model", decision.model());
+        put(headers, "x-tercet-tier", decision.tier().name());
+        put(headers, "x-tercet-reason", &decision.codes());
+        put(headers, "x-tercet-cache", exchange.cache.name());
+    }
+}
+
+fn own_limits(exchange: &Exchange, headers: &mut HeaderMap) {
+    let standings = charge::standings(exchange);
+    let limits = charge::limit_headers(&standings);
+    if limits.is_empty() {
+        return;
+    }
+    headers::strip_upstream_ratelimits(headers);
+    for (name, value) in limits {
+        put(headers, name, &value);
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

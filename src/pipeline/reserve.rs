@@ -1,0 +1,96 @@
+//! Step reserve: request, tokens and money held at every level in one step, and written down.
+
+use super::charge;
+use super::exchange::Exchange;
+use crate::budget::{Estimate, PromptSize, Tokenizer, estimate_tokens};
+use crate::catalog;
+use crate::journal::ReservationRecord;
+use crate::telemetry::Phase;
+use crate::usage::Billed;
+use crate::wire::envelope::Envelope;
+use crate::wire::error::Refusal;
+
+/// Holds what the request may come to, at all levels or at none; count_tokens is free.
+pub(super) fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    if exchange.endpoint.is_count() {
+        return Ok(());
+    }
+    let begun = exchange.tercet.runtime.clock.instant();
+    let estimate = estimate(exchange, envelope);
+    exchange.estimate = Some(estimate);
+    take(exchange, charge::claims(exchange, &estimate))?;
+    exchange.spent_in(Phase::Limits, begun);
+    Ok(())
+}
+
+/// Holds the request alone, for an answer that costs nothing.
+pub(super) fn hold_request(exchange: &mut Exchange) -> Result<(), Refusal> {
+    take(exchange, charge::request_claims(exchange))
+}
+
+fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Result<(), Refusal> {
+    let reserved = exchange.tercet.runtime.accounts.reserve(claims);
+    let reservation = reserved.map_err(|exhausted| charge::refusal(exchange, &exhausted))?;
+    exchange.reservation = Some(reservation);
+    Ok(())
+}
+
+/// Writes down what is held, so that a crash leaves a charge at the estimate and never a free request.
+pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
+    let (Some(identity), Some(estimate), Some(_)) =
+        (&exchange.identity, exchange.estimate, &exchange.reservation)
+    else {
+        return Ok(());
+    };
+    let record = ReservationRecord {
+        timestamp: exchange.timestamp,
+        request_id: exchange.id.clone(),
+        tenant: identity.tenant.to_string(),
+        user_id: Some(identity.user.to_string()),
+        key_id: identity.key_id.as_ref().map(ToString::to_string),
+        sent_model: exchange.sent_model().to_owned(),
+        tier: exchange.tier(),
+        estimate_nanousd: estimate.cost,
+        estimate_tokens: estimate.total_tokens(),
+    };
+    let noted = exchange.tercet.runtime.journal.note(&record.into()).await;
+    if let Err(failure) = noted {
+        tracing::error!(request_id = %exchange.id, %failure, "reservation not written");
+    }
+    charge::require_journal(exchange)
+}
+
+/// Guesses on the high side, from the body's size and what answers of this tenant and model usually are.
+fn estimate(exchange: &Exchange, envelope: &Envelope<'_>) -> Estimate {
+    let snapshot = &exchange.snapshot;
+    let model = exchange.sent_model();
+    let tokenizer = match snapshot
+        .catalog
+        .model(model)
+        .and_then(|model| model.accepts.as_ref())
+        .map(|accepts| accepts.tokenizer)
+    {
+        Some(catalog::Tokenizer::Old) => Tokenizer::Old,
+        _ => Tokenizer::New,
+    };
+    let size = PromptSize {
+        body_bytes: envelope.body.len(),
+        payload_bytes: envelope.history.payload_bytes,
+        images: envelope.history.images,
+        documents: envelope.history.documents,
+        remote_sources: envelope.history.remote_sources,
+    };
+    let max_tokens = envelope.max_tokens.unwrap_or(0).min(OUTPUT_TOKENS_MAX);
+    let tenant = exchange.tenant().into();
+    let expected = exchange.tercet.runtime.forecast.expected(&tenant, &model.into());
+    let terms = exchange.asked.terms;
+    let prompt_tokens = estimate_tokens(&size, tokenizer);
+    let caches = envelope.history.cache_control;
+    Estimate::new(prompt_tokens, caches, expected, max_tokens, |usage| {
+        let work = Billed { model: model.to_owned(), usage: *usage, terms };
+        snapshot.catalog.price(&work, exchange.timestamp).cost
+    })
+}
+
+/// No model writes more, whatever `max_tokens` says; upstream refuses such a request.
+const OUTPUT_TOKENS_MAX: u64 = 1_000_000;

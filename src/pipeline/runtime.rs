@@ -1,0 +1,98 @@
+//! The two things that exist besides an exchange: the snapshot a request pins, and what outlives a reload.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Forecast;
+use crate::cache::AnswerCache;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::journal::{Journal, Recent, Rollup};
+use crate::limit::{Gate, TenantGates};
+use crate::route::Conversations;
+use crate::store::Accounts;
+use crate::telemetry::Metrics;
+use crate::tenant::Directory;
+use crate::tenant::ownership::Ownership;
+use crate::upstream::Upstream;
+
+/// An immutable compiled configuration; swapped whole.
+pub struct Snapshot {
+    /// What the operator asked for.
+    pub config: Config,
+    /// Models, prices, capabilities.
+    pub catalog: Catalog,
+    /// Keys by hash.
+    pub directory: Directory,
+    /// Where requests go; shared with the snapshot before where its settings did not change.
+    pub upstream: Arc<Upstream>,
+    /// Kept answers; shared likewise.
+    pub cache: Arc<AnswerCache>,
+}
+
+/// What survives a reload.
+pub struct Runtime {
+    /// Time.
+    pub clock: Clock,
+    /// Counters of limits, quotas and budgets.
+    pub accounts: Accounts,
+    /// Bounds count_tokens by tenant.
+    pub count_tokens: TenantGates,
+    /// Bounds the trying of keys.
+    pub failed_logins: Gate,
+    /// Where conversations went.
+    pub conversations: Conversations,
+    /// The last exchanges.
+    pub recent: Recent,
+    /// Learned sizes of answers.
+    pub forecast: Forecast,
+    /// The record of what happened.
+    pub journal: Journal,
+    /// Sums over it.
+    pub rollup: Arc<Rollup>,
+    /// Who owns which upstream object.
+    pub ownership: Ownership,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// Every background task of a request.
+    pub tasks: TaskTracker,
+    /// Whether new requests are refused because the process is ending.
+    pub draining: AtomicBool,
+    /// Exchanges between their first step and their end.
+    pub in_flight: AtomicUsize,
+    /// Exchanges whose client has left and whose answer is read to its end.
+    pub drained: AtomicUsize,
+}
+
+/// The gateway as requests see it.
+pub struct Tercet {
+    /// Replaced by a reload.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Never replaced.
+    pub runtime: Runtime,
+}
+
+/// Counts an exchange in flight as long as it lives.
+pub(super) struct InFlight(Arc<Tercet>);
+
+impl InFlight {
+    /// Counts one more.
+    #[must_use]
+    pub(super) fn enter(tercet: &Arc<Tercet>) -> Self {
+        tercet.runtime.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(tercet))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.runtime.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Most exchanges in flight at once; past it new ones are refused with 529.
+pub(super) const IN_FLIGHT_MAX: usize = 20_000;

@@ -1,0 +1,129 @@
+//! Bodies that stream up without being held: files, batches, and whatever other paths take.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::Exchange;
+use super::runtime::Snapshot;
+use crate::route::{Asked, tier_model};
+use crate::tier::Tier;
+use crate::upstream::BodyProblem;
+use crate::wire::batch::BatchRewriter;
+
+/// A client's body on its way up; a batch has its aliases resolved as it passes.
+pub(super) struct Upload {
+    inner: Incoming,
+    rewriter: Option<BatchRewriter>,
+    /// Parts of the last chunk that are still to be sent.
+    ready: VecDeque<Bytes>,
+    snapshot: Arc<Snapshot>,
+    passed_bytes: u64,
+    max_bytes: u64,
+    alarm: Pin<Box<Sleep>>,
+    silence: Duration,
+}
+
+impl Upload {
+    /// Passes a body of at most 500 MB, the API's own limit on files.
+    pub(super) fn plain(inner: Incoming, exchange: &Exchange) -> Self {
+        Self::new(inner, exchange, None, FILE_MAX_BYTES)
+    }
+
+    /// Passes a batch of at most 256 MB, the API's own limit.
+    pub(super) fn batch(inner: Incoming, exchange: &Exchange) -> Self {
+        Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES)
+    }
+
+    fn new(inner: Incoming, exchange: &Exchange, rewriter: Option<BatchRewriter>, max_bytes: u64) -> Self {
+        let silence = exchange.snapshot.config.server.body_timeout;
+        Self {
+            inner,
+            rewriter,
+            ready: VecDeque::new(),
+            snapshot: Arc::clone(&exchange.snapshot),
+            passed_bytes: 0,
+            max_bytes,
+            alarm: Box::pin(tokio::time::sleep(silence)),
+            silence,
+        }
+    }
+
+    fn accept(&mut self, chunk: Bytes) -> Result<(), BodyProblem> {
+        self.passed_bytes += chunk.len() as u64;
+        if self.passed_bytes > self.max_bytes {
+            return Err(format!("the body is over the limit of {} bytes", self.max_bytes).into());
+        }
+        match &mut self.rewriter {
+            None => self.ready.push_back(chunk),
+            Some(rewriter) => {
+                let snapshot = &self.snapshot;
+                self.ready.extend(rewriter.feed(&chunk, |model| alias(snapshot, model))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the model an alias stands for; batches are not routed.
+fn alias(snapshot: &Snapshot, model: &str) -> Option<String> {
+    let tier = match Asked::parse(model) {
+        Asked::Auto => Tier::Opus,
+        Asked::Tier(tier) => tier,
+        Asked::Model(_) => return None,
+    };
+    tier_model(&snapshot.config.tiers, tier).map(ToOwned::to_owned)
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyProblem;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
+        loop {
+            if let Some(part) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(part))));
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+                ready!(self.alarm.as_mut().poll(context));
+                return Poll::Ready(Some(Err("the request's body stopped coming".into())));
+            };
+            let deadline = Instant::now() + self.silence;
+            self.alarm.as_mut().reset(deadline);
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => self.accept(chunk)?,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {
+                    self.rewriter.take().map(BatchRewriter::finish).transpose()?;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rewriter.is_none() && self.ready.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // A batch may change its size on the way; anything else keeps the length its client announced.
+        if self.rewriter.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+const FILE_MAX_BYTES: u64 = 500 << 20;
+const BATCH_MAX_BYTES: u64 = 256 << 20;

@@ -1,0 +1,90 @@
+//! What is learned of an answer while it passes: usage, its first content, its end, and a copy for the cache.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, header};
+use http_body::Frame;
+
+use super::exchange::Exchange;
+use super::recall::Keeping;
+use super::runtime::Tercet;
+use crate::upstream::UpstreamFailure;
+use crate::wire::meter::{Decoder, Meter, Metered, Progress};
+
+/// An exchange whose answer is passing.
+pub(super) struct Watch {
+    /// The exchange, to be finished with what was learned.
+    pub(super) exchange: Exchange,
+    /// The status the client sees.
+    pub(super) status: u16,
+    /// When the first content passed.
+    pub(super) first_content: Option<Instant>,
+    /// Bytes that passed, as the upstream sent them.
+    pub(super) passed_bytes: u64,
+    /// An `error` event passed.
+    pub(super) error_event: bool,
+    meter: Meter,
+    decoder: Decoder,
+    keeping: Option<Keeping>,
+    ended: bool,
+    close_delimited: bool,
+}
+
+impl Watch {
+    pub(super) fn new(exchange: Exchange, head: &Parts, keeping: Option<Keeping>) -> Self {
+        let streamed = header_starts_with(&head.headers, &header::CONTENT_TYPE, "text/event-stream");
+        let encoding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let success = head.status.is_success();
+        Self {
+            status: head.status.as_u16(),
+            first_content: None,
+            passed_bytes: 0,
+            error_event: false,
+            meter: if streamed { Meter::stream() } else { Meter::message() },
+            decoder: Decoder::for_encoding(encoding),
+            keeping: keeping.filter(|_| success).map(|keeping| keeping.describe(&head.headers)),
+            ended: false,
+            close_delimited: exchange.close_delimited(&head.headers) && streamed,
+            exchange,
+        }
+    }
+
+    pub(super) fn tercet(&self) -> Arc<Tercet> {
+        Arc::clone(&self.exchange.tercet)
+    }
+
+    /// Reads a passing frame; returns whether it holds the answer's end.
+    pub(super) fn observe(&mut self, frame: &Frame<Bytes>) -> bool {
+        let Some(bytes) = frame.data_ref() else { return false };
+        self.passed_bytes += bytes.len() as u64;
+        if let Some(keeping) = &mut self.keeping {
+            keeping.push(bytes);
+        }
+        let (meter, mut progress) = (&mut self.meter, Progress::default());
+        self.decoder.decode(bytes, |plain| progress.add(meter.feed(plain)));
+        if progress.first_content && self.first_content.is_none() {
+            self.first_content = Some(self.exchange.tercet.runtime.clock.instant());
+        }
+        self.error_event |= progress.error;
+        self.ended |= progress.ended || progress.error;
+        progress.ended
+    }
+
+    /// Returns a failure where the stream stopped without its last event and nothing but a closed connection
+    /// says so: passed on as a clean end, the cut would be invisible.
+    pub(super) fn cut_unseen(&self) -> Option<UpstreamFailure> {
+        (self.close_delimited && !self.ended).then(UpstreamFailure::cut_without_end)
+    }
+
+    /// Returns what was learned, and the copy for the cache where the answer is complete.
+    pub(super) fn into_parts(self) -> (Exchange, Metered, Option<Keeping>) {
+        (self.exchange, self.meter.finish(), self.keeping)
+    }
+}
+
+fn header_starts_with(headers: &HeaderMap, name: &header::HeaderName, start: &str) -> bool {
+    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(start))
+}

@@ -1,0 +1,177 @@
+//! What routing decided, and the two shapes it is told in: the journal's `decision` and `explain --json`.
+//!
+//! The model in `sent` is the one to forward to; in shadow mode, or for a request held back as control, it is the
+//! asked one, and `would_be` says what was decided.
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+use serde_json::{Value, json};
+
+use crate::config::{Adaptation, Mode};
+use crate::money::NanoUsd;
+use crate::tier::{Reason, Tier};
+
+/// A decision, complete enough to act on, to journal and to explain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteDecision {
+    /// The name in the request.
+    pub asked_model: String,
+    /// Where the request goes.
+    pub sent: Choice,
+    /// Where it would have gone, in shadow mode or as control.
+    pub would_be: Option<Choice>,
+    /// Whether what was decided is what is sent.
+    pub acted: bool,
+    /// Evidence and rulings, in order; at most 20.
+    pub reasons: Vec<Reason>,
+    /// Every model considered; the asked one first, at most four.
+    pub candidates: Vec<Candidate>,
+    /// The mode it was decided in.
+    pub mode: Mode,
+    /// Why the conversation binds the request, if it does.
+    pub conversation: Option<&'static str>,
+}
+
+/// A model to send to, and what is changed on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The tier it stands for.
+    pub tier: Tier,
+    /// Its id.
+    pub model: String,
+    /// Changes besides the model; at most one so far.
+    pub adaptations: Vec<Adaptation>,
+}
+
+/// A model considered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The tier it stands for.
+    pub tier: Tier,
+    /// Its id.
+    pub model: String,
+    /// Whether the request may go there.
+    pub feasible: bool,
+    /// Why not; codes of `docs/routing.md`.
+    pub blockers: Vec<&'static str>,
+    /// Probability that it suffices.
+    pub sufficiency_permille: u16,
+    /// What the request is expected to cost there.
+    pub estimate: NanoUsd,
+    /// Changes the request would need there.
+    pub adaptations: Vec<Adaptation>,
+}
+
+/// A header forced a tier that would refuse the request or answer it differently.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("x-tercet-tier: {tier}: {model} cannot take this request ({})", .blockers.join(", "))]
+pub struct Unroutable {
+    /// The tier forced.
+    pub tier: Tier,
+    /// Its model.
+    pub model: String,
+    /// Why not; codes of `docs/routing.md`.
+    pub blockers: Vec<&'static str>,
+}
+
+impl RouteDecision {
+    /// Returns the tier of the model that is sent.
+    #[must_use]
+    pub const fn tier(&self) -> Tier {
+        self.sent.tier
+    }
+
+    /// Returns the model that is sent.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.sent.model
+    }
+
+    /// Returns what was decided, acted upon or not.
+    #[must_use]
+    pub fn decided(&self) -> &Choice {
+        self.would_be.as_ref().unwrap_or(&self.sent)
+    }
+
+    /// Returns the text to insert into the body's object right behind the model's value, if any.
+    #[must_use]
+    pub fn insertion(&self) -> Option<&'static str> {
+        self.sent.adaptations.first().map(|adaptation| match adaptation {
+            Adaptation::ThinkingDefault => r#","thinking":{"type":"disabled"}"#,
+        })
+    }
+
+    /// Returns the reason codes, comma-separated, for `x-tercet-reason`.
+    #[must_use]
+    pub fn codes(&self) -> String {
+        let codes: Vec<&str> = self.reasons.iter().map(|reason| reason.code).collect();
+        codes.join(",")
+    }
+
+    /// Returns the journal's `decision`: what was decided, why, and under which policy.
+    #[must_use]
+    pub fn record(&self, policy_version: &str) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Value::Object(fields) = &mut value {
+            fields.insert("policy_version".to_owned(), policy_version.into());
+        }
+        value
+    }
+
+    /// Returns the object of `explain --json`; `workload` is the fingerprint, where one is kept.
+    #[must_use]
+    pub fn explain(&self, workload: Option<&str>, policy_version: &str) -> Value {
+        json!({
+            "asked": self.asked_model,
+            "candidates": self.candidates,
+            "decision": self,
+            "workload": workload,
+            "conversation": self.conversation,
+            "policy_version": policy_version,
+        })
+    }
+}
+
+/// The decision alone, without its candidates: `tier` and `model` are what was decided, `sent_model` what is sent.
+impl Serialize for RouteDecision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let decided = self.decided();
+        let names: Vec<&str> = decided.adaptations.iter().map(|one| adaptation_name(*one)).collect();
+        let mode = match self.mode {
+            Mode::Off => "off",
+            Mode::Shadow => "shadow",
+            Mode::Enforce => "enforce",
+        };
+        let mut fields = serializer.serialize_struct("RouteDecision", 7)?;
+        fields.serialize_field("tier", &decided.tier)?;
+        fields.serialize_field("model", &decided.model)?;
+        fields.serialize_field("reasons", &self.reasons)?;
+        fields.serialize_field("adaptations", &names)?;
+        fields.serialize_field("mode", mode)?;
+        fields.serialize_field("acted", &self.acted)?;
+        fields.serialize_field("sent_model", &self.sent.model)?;
+        fields.end()
+    }
+}
+
+/// `sufficiency` is a probability, 0 to 1, in thousandths.
+impl Serialize for Candidate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Candidate", 6)?;
+        fields.serialize_field("tier", &self.tier)?;
+        fields.serialize_field("model", &self.model)?;
+        fields.serialize_field("feasible", &self.feasible)?;
+        fields.serialize_field("reasons", &self.blockers)?;
+        fields.serialize_field("sufficiency", &(f64::from(self.sufficiency_permille) / 1_000.0))?;
+        fields.serialize_field("estimate_nanousd", &self.estimate)?;
+        fields.end()
+    }
+}
+
+/// Returns an adaptation's name in configuration and decisions.
+#[must_use]
+pub const fn adaptation_name(adaptation: Adaptation) -> &'static str {
+    match adaptation {
+        Adaptation::ThinkingDefault => "thinking-default",
+    }
+}

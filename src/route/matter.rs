@@ -1,0 +1,276 @@
+//! One request's matter: everything a decision is made of, and the ways to settle it.
+//!
+//! A request is settled as asked, by force of a header, by its conversation, or by choice of the cheapest model
+//! that suffices. The order among these is `decide`'s. Control and shadow hold back what choice decides, never
+//! what a conversation needs.
+
+use super::decision::{Candidate, Choice, RouteDecision, Unroutable};
+use super::{Asked, Facts, Stay, continues, feasible, size, tier_model};
+use crate::catalog::{Catalog, Model};
+use crate::config::{Ceiling, Mode, Routing, Tiers};
+use crate::tier::{Complexity, Reason, Tier};
+use crate::wire::envelope::Envelope;
+
+/// Everything a decision is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Matter<'a> {
+    pub(super) asked: &'a Asked,
+    pub(super) envelope: &'a Envelope<'a>,
+    pub(super) complexity: &'a Complexity,
+    pub(super) catalog: &'a Catalog,
+    pub(super) tiers: &'a Tiers,
+    pub(super) routing: &'a Routing,
+    pub(super) facts: &'a Facts<'a>,
+}
+
+impl<'a> Matter<'a> {
+    /// The model the request would go to without routing; for a free choice the strongest tier allowed.
+    pub(super) fn reference(&self) -> &'a str {
+        let tier = match self.asked {
+            Asked::Model(name) => return name,
+            Asked::Tier(tier) => *tier,
+            Asked::Auto => self
+                .routing
+                .tiers
+                .iter()
+                .copied()
+                .filter(|tier| *tier != Tier::Other)
+                .max()
+                .unwrap_or(Tier::Opus),
+        };
+        tier_model(self.tiers, tier).unwrap_or(&self.tiers.opus)
+    }
+
+    pub(super) fn model_tier(&self, id: &str) -> Tier {
+        let known = self.catalog.model(id);
+        let routed = Tier::ROUTED.into_iter().find(|tier| {
+            tier_model(self.tiers, *tier)
+                .is_some_and(|name| name == id || known.is_some_and(|model| model.is(name)))
+        });
+        routed.or(known.map(|model| model.tier)).unwrap_or(Tier::Other)
+    }
+
+    fn header_ignored(&self) -> bool {
+        !self.routing.header_override && (self.facts.route_off || self.facts.override_tier.is_some())
+    }
+
+    /// A decision to send to `model` for one certain reason.
+    pub(super) fn settle(&self, candidates: &[Candidate], model: &str, code: &'static str) -> RouteDecision {
+        let mut reasons = vec![Reason::certain(code)];
+        if self.header_ignored() {
+            reasons.push(Reason::certain("header-ignored"));
+        }
+        let sent = self.choice(candidates, model);
+        self.decision(candidates.to_vec(), sent, None, reasons)
+    }
+
+    fn decision(
+        &self,
+        candidates: Vec<Candidate>,
+        sent: Choice,
+        would_be: Option<Choice>,
+        reasons: Vec<Reason>,
+    ) -> RouteDecision {
+        let asked_model = match self.asked {
+            Asked::Auto | Asked::Tier(_) => self.envelope.model.clone().into_owned(),
+            Asked::Model(name) => name.clone(),
+        };
+        let acted = would_be.is_none();
+        let conversation = self.facts.conversation_stays.map(|stay| stay.reason).or(continues(self.envelope));
+        RouteDecision {
+            asked_model,
+            sent,
+            would_be,
+            acted,
+            reasons,
+            candidates,
+            mode: self.routing.mode,
+            conversation,
+        }
+    }
+
+    fn choice(&self, candidates: &[Candidate], model: &str) -> Choice {
+        let tier = self.model_tier(model);
+        let adaptations = candidates
+            .iter()
+            .find(|candidate| candidate.model == model)
+            .map(|candidate| candidate.adaptations.clone())
+            .unwrap_or_default();
+        Choice { tier, model: model.to_owned(), adaptations }
+    }
+
+    pub(super) fn forced(&self, candidates: &[Candidate], tier: Tier) -> Result<RouteDecision, Unroutable> {
+        let named = tier_model(self.tiers, tier).unwrap_or(&self.tiers.opus);
+        let reference = self.reference();
+        if named == reference || self.catalog.model(reference).is_some_and(|model| model.is(named)) {
+            return Ok(self.settle(candidates, reference, "tier-forced"));
+        }
+        let blockers = match candidates
+            .iter()
+            .find(|candidate| candidate.tier == tier && candidate.model == named)
+        {
+            Some(candidate) => candidate.blockers.iter().copied().filter(|code| !is_waived(code)).collect(),
+            None => vec!["unknown-model"],
+        };
+        if blockers.is_empty() {
+            return Ok(self.settle(candidates, named, "tier-forced"));
+        }
+        Err(Unroutable { tier, model: named.to_owned(), blockers })
+    }
+
+    /// A thread stays in any mode and against any header: its model must not change.
+    pub(super) fn thread(&self, candidates: &[Candidate], stay: &Stay<'_>) -> RouteDecision {
+        let adaptations =
+            self.catalog.model(stay.model).map(|model| feasible::stays(self, model).adaptations);
+        let sent = Choice {
+            tier: self.model_tier(stay.model),
+            model: stay.model.to_owned(),
+            adaptations: adaptations.filter(|_| stay.model != self.reference()).unwrap_or_default(),
+        };
+        self.decision(candidates.to_vec(), sent, None, vec![Reason::certain(stay.reason)])
+    }
+
+    /// A conversation stays where it went, where the request can still go there.
+    pub(super) fn stay(&self, candidates: &[Candidate], stay: &Stay<'_>) -> RouteDecision {
+        if stay.model == self.reference() {
+            return self.settle(candidates, stay.model, stay.reason);
+        }
+        let Some(model) = self.catalog.model(stay.model) else {
+            return self.settle(candidates, self.reference(), "stay-infeasible");
+        };
+        let fit = feasible::stays(self, model);
+        let acts = self.routing.mode == Mode::Enforce || *self.asked == Asked::Auto;
+        if !fit.blockers.is_empty() || !acts {
+            let code = if acts { "stay-infeasible" } else { "shadow" };
+            return self.settle(candidates, self.reference(), code);
+        }
+        let (tier, model) = (self.model_tier(stay.model), stay.model.to_owned());
+        let sent = Choice { tier, model, adaptations: fit.adaptations };
+        self.decision(candidates.to_vec(), sent, None, vec![Reason::certain(stay.reason)])
+    }
+
+    /// The cheapest model that suffices, or the one asked for.
+    pub(super) fn choose(&self, candidates: Vec<Candidate>) -> RouteDecision {
+        let quality = self.routing.quality_permille;
+        let mut reasons = self.complexity.reasons.clone();
+        if self.header_ignored() {
+            reasons.push(Reason::certain("header-ignored"));
+        }
+        let reference = self.reference();
+        let best = candidates
+            .iter()
+            .filter(|candidate| candidate.feasible && candidate.sufficiency_permille >= quality)
+            .filter(|candidate| candidate.model != reference)
+            .filter(|candidate| self.may_move(candidate))
+            .min_by_key(|candidate| (candidate.estimate, candidate.tier));
+        let chosen = match best {
+            Some(candidate) => {
+                reasons.push(Reason::certain("suffices"));
+                candidate.model.clone()
+            }
+            None => self.fallback(&candidates, &mut reasons),
+        };
+        if chosen == reference {
+            let sent = self.choice(&candidates, reference);
+            return self.decision(candidates, sent, None, reasons);
+        }
+        let choice = self.choice(&candidates, &chosen);
+        let held_back = if self.is_control() {
+            Some("control")
+        } else {
+            (self.routing.mode != Mode::Enforce && *self.asked != Asked::Auto).then_some("shadow")
+        };
+        let Some(code) = held_back else { return self.decision(candidates, choice, None, reasons) };
+        reasons.push(Reason::certain(code));
+        let sent = self.choice(&candidates, reference);
+        self.decision(candidates, sent, Some(choice), reasons)
+    }
+
+    /// Upwards only on evidence that the request is hard and the asked tier too weak for it; down from a model
+    /// outside the tiers, of which sufficiency says nothing, only where the request is easy.
+    fn may_move(&self, candidate: &Candidate) -> bool {
+        let reference = self.model_tier(self.reference());
+        let suffices = |tier| self.complexity.sufficiency_of(tier) >= self.routing.quality_permille;
+        if reference == Tier::Other {
+            return suffices(Tier::Haiku);
+        }
+        candidate.tier <= reference || (!suffices(reference) && self.complexity.score_permille >= HARD)
+    }
+
+    /// As asked; for a free choice that the strongest tier would refuse, the strongest that takes it.
+    fn fallback(&self, candidates: &[Candidate], reasons: &mut Vec<Reason>) -> String {
+        let reference = self.reference();
+        let takes =
+            |model: &str| candidates.iter().any(|candidate| candidate.feasible && candidate.model == model);
+        if *self.asked == Asked::Auto && !takes(reference) {
+            let strongest =
+                candidates.iter().filter(|candidate| candidate.feasible).max_by_key(|one| one.tier);
+            let code = if strongest.is_some() { "strongest-feasible" } else { "none-feasible" };
+            reasons.push(Reason::certain(code));
+            return strongest.map_or(reference, |candidate| &candidate.model).to_owned();
+        }
+        reasons.push(Reason::certain("as-asked"));
+        reference.to_owned()
+    }
+
+    /// The request's id decides, so that a decision can be reproduced from the journal.
+    fn is_control(&self) -> bool {
+        let hash = blake3::hash(self.facts.request_id.as_bytes());
+        let drawn =
+            hash.as_bytes().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) % 1_000;
+        *self.asked != Asked::Auto && drawn < u64::from(self.routing.control_permille)
+    }
+
+    /// What the ceiling and the tenant say about a model, whatever the request holds.
+    pub(super) fn preferences(&self, target: &Model, tier: Tier, blockers: &mut Vec<&'static str>) {
+        if !self.routing.tiers.contains(&tier) {
+            blockers.push("tier-not-allowed");
+        }
+        if *self.asked == Asked::Auto {
+            return;
+        }
+        let reference = self.reference();
+        let asked = self.model_tier(reference);
+        if tier == asked {
+            blockers.push("same-tier");
+        } else if tier > asked && self.routing.ceiling == Ceiling::Requested {
+            blockers.push("above-ceiling");
+        } else if tier < asked && size::list_price(self, &target.id) > size::list_price(self, reference) {
+            blockers.push("dearer");
+        } else if tier < asked && size::estimate(self, &target.id) >= size::estimate(self, reference) {
+            blockers.push("no-saving");
+        }
+    }
+}
+
+/// What the ceiling says, not the request.
+pub(super) fn is_preference(code: &str) -> bool {
+    matches!(code, "same-tier" | "above-ceiling" | "dearer" | "no-saving")
+}
+
+/// What a forced tier overrides: the ceiling, what is merely not known, and differences that the client chose
+/// with the tier. What the upstream would refuse, what binds the history and the tenant's tiers stand.
+fn is_waived(code: &str) -> bool {
+    is_preference(code) || WAIVED.contains(&code)
+}
+
+const WAIVED: [&str; 15] = [
+    "asked-refuses",
+    "prewarm",
+    "api-version",
+    "unknown-field",
+    "unknown-beta",
+    "block-kind",
+    "tool-kind",
+    "advisor",
+    "inference-geo",
+    "service-tier",
+    "context",
+    "thinking-default",
+    "thinking-display",
+    "thinking-unreadable",
+    "thinking-eats-answer",
+];
+
+/// Difficulty from which on a ceiling above the asked model is used.
+const HARD: u16 = 700;

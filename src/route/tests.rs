@@ -1,0 +1,126 @@
+//! Requests built by hand; the table of models and the policy's promises stand beside.
+
+mod policy;
+mod table;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use super::matter::is_preference;
+use super::*;
+use crate::config::{Adaptation, Ceiling};
+use crate::tier::Reason;
+use crate::wire::envelope::{History, Sampling, Tool};
+
+/// What a test does to a request.
+type Change = fn(&mut Envelope<'static>);
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
+
+/// A plain first turn: one short user message, nothing set.
+fn envelope(model: &str) -> Envelope<'static> {
+    Envelope {
+        body: br#"{"model":"m","max_tokens":8000,"messages":[{"role":"user","content":"What is the capital of France?"}]}"#,
+        model: Cow::Owned(model.to_owned()),
+        model_span: 9..12,
+        max_tokens: Some(8_000),
+        stream: false,
+        system: None,
+        tools: None,
+        tool_list: Vec::new(),
+        tool_choice: None,
+        thinking: None,
+        effort: None,
+        structured_output: false,
+        task_budget: false,
+        sampling: Sampling::default(),
+        stop_sequences: false,
+        metadata_user: None,
+        service_tier: None,
+        speed: None,
+        inference_geo: None,
+        container: None,
+        thread: None,
+        other_fields: Vec::new(),
+        fallback_list: false,
+        history: History { spans: vec![0..1; 1], ..History::default() },
+    }
+}
+
+fn facts() -> Facts<'static> {
+    Facts {
+        api_version: "2023-06-01",
+        betas: &[],
+        override_tier: None,
+        route_off: false,
+        conversation_stays: None,
+        request_id: "tct_1",
+        count_tokens: false,
+        at: "2026-11-20T12:00:00Z".parse().unwrap(),
+    }
+}
+
+fn tiers() -> Tiers {
+    Tiers {
+        haiku: "claude-haiku-5-5".into(),
+        sonnet: "claude-sonnet-5-5".into(),
+        opus: "claude-opus-5-5".into(),
+    }
+}
+
+fn routing(mode: Mode) -> Routing {
+    Routing {
+        mode,
+        quality_permille: 950,
+        ceiling: Ceiling::Requested,
+        adaptations: vec![Adaptation::ThinkingDefault],
+        control_permille: 0,
+        tiers: Tier::ROUTED.to_vec(),
+        header_override: true,
+    }
+}
+
+fn easy() -> Complexity {
+    Complexity {
+        sufficiency: [980, 990, 995],
+        score_permille: 50,
+        reasons: vec![Reason::certain("form-title")],
+    }
+}
+
+fn middling() -> Complexity {
+    Complexity { sufficiency: [700, 900, 972], score_permille: 450, reasons: Vec::new() }
+}
+
+/// The blockers that `target` has for a request that names `asked`, preferences aside, and its adaptations.
+fn fit(envelope: &Envelope<'_>, facts: &Facts<'_>, target: &str) -> (Vec<&'static str>, usize) {
+    let asked = Asked::Model(envelope.model.clone().into_owned());
+    let tiers = Tiers { haiku: target.to_owned(), ..tiers() };
+    let (routing, complexity) = (routing(Mode::Enforce), easy());
+    let matter = Matter {
+        asked: &asked,
+        envelope,
+        complexity: &complexity,
+        catalog: &CATALOG,
+        tiers: &tiers,
+        routing: &routing,
+        facts,
+    };
+    let candidates = feasible::candidates(&matter);
+    let found = candidates.iter().find(|candidate| candidate.model == target).unwrap();
+    let blockers = found.blockers.iter().copied().filter(|code| !is_preference(code)).collect();
+    (blockers, found.adaptations.len())
+}
+
+fn custom_tool(name: &str) -> Tool<'static> {
+    Tool { kind: "custom".into(), name: Cow::Owned(name.to_owned()), model: "".into() }
+}
+
+fn decide_with(
+    envelope: &Envelope<'_>,
+    complexity: &Complexity,
+    routing: &Routing,
+    facts: &Facts<'_>,
+) -> Result<RouteDecision, Unroutable> {
+    decide(&Asked::parse(&envelope.model), envelope, complexity, &CATALOG, &tiers(), routing, facts)
+}
