@@ -1,1 +1,102 @@
-//! One file per verb.
+//! The command line: one file per verb, exit codes, `--json` wherever there is a result.
+//!
+//! Decides nothing about requests: a verb reads its arguments, asks the rest of the library, and lays out the
+//! answer. Results go to standard output, everything else to standard error. Verbs that only look
+//! (`check`, `explain`, `usage`, `audit`) never write to the journal and work beside a running gateway.
+
+mod audit;
+mod call;
+mod check;
+mod configured;
+mod demo;
+mod ending;
+mod explain;
+mod health;
+mod keys;
+mod run;
+mod serving;
+mod simulate;
+mod span;
+mod table;
+mod usage;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+pub use ending::Exit;
+
+use ending::{Ending, Failure};
+
+/// A drop-in reverse proxy for the Messages API: it routes, limits, caches and accounts.
+#[derive(Parser, Debug)]
+#[command(name = "tercet", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Run(run::Run),
+    Demo(demo::Demo),
+    Simulate(simulate::Simulate),
+    Check(check::Check),
+    Explain(explain::Explain),
+    Usage(usage::Usage),
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    Health(health::Health),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+/// Does what `arguments` ask, the program's name first among them, and returns how it ended.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Help and version come this way too; where they cannot be written there is nobody to tell.
+            drop(refusal.print());
+            return if refusal.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    cli.verb.obey().unwrap_or_else(|failure| failure.tell())
+}
+
+impl Verb {
+    fn obey(&self) -> Ending {
+        match self {
+            Self::Run(asked) => wait_for(run::run(asked)),
+            Self::Demo(asked) => wait_for(demo::demo(asked)),
+            Self::Simulate(asked) => wait_for(simulate::simulate(asked)),
+            Self::Check(asked) => check::check(asked),
+            Self::Explain(asked) => explain::explain(asked),
+            Self::Usage(asked) => usage::usage(asked),
+            Self::Keys(asked) => keys::keys(asked),
+            Self::Health(asked) => wait_for(health::health(asked)),
+            Self::Audit(asked) => audit::audit(asked),
+        }
+    }
+}
+
+/// Runs a verb that waits; what it leaves running when it ends is dropped, not waited for.
+fn wait_for(verb: impl Future<Output = Ending>) -> Ending {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from)?;
+    let ending = runtime.block_on(verb);
+    runtime.shutdown_background();
+    ending
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

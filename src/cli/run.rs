@@ -1,0 +1,76 @@
+//! `tercet run`: the gateway.
+//!
+//! Four lines say what to export, where the dashboard and the journal are, and whether routing acts; log lines
+//! follow. Without a configuration file they are for people, as on a laptop nobody else reads them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::check::mode_text;
+use super::configured;
+use super::ending::{Ending, tell};
+use super::serving;
+use crate::config::{Config, LogFormat, Mode};
+use crate::gateway::Origin;
+
+/// Runs the gateway.
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// The configuration file; ./tercet.toml, or the defaults where there is none.
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
+    /// Act on routing decisions, whatever the configuration says.
+    #[arg(long, conflicts_with = "shadow")]
+    enforce: bool,
+    /// Decide and record, but send as asked, whatever the configuration says.
+    #[arg(long)]
+    shadow: bool,
+}
+
+pub(super) async fn run(asked: &Run) -> Ending {
+    let configured::Configured { mut config, file } = configured::load(asked.config.as_deref())?;
+    let mode = match (asked.enforce, asked.shadow) {
+        (true, _) => Some(Mode::Enforce),
+        (_, true) => Some(Mode::Shadow),
+        _ => None,
+    };
+    if let Some(mode) = mode {
+        set_mode(&mut config, mode);
+    }
+    if file.is_none() {
+        config.telemetry.log = LogFormat::Text;
+    }
+    serving::log(config.telemetry.log, "")?;
+    let (routing, journal) = (mode_text(config.routing.mode), config.journal.path.display().to_string());
+    let gateway = serving::start(config, Origin { file, mode }).await?;
+    tell(&format!(
+        "export ANTHROPIC_BASE_URL={}\ndashboard  {}\njournal    {journal}\nrouting    {routing}",
+        gateway.data_url(),
+        gateway.admin_url(),
+    ));
+    serving::serve(gateway, std::future::pending()).await
+}
+
+/// Sets the mode of the gateway and of every tenant.
+fn set_mode(config: &mut Config, mode: Mode) {
+    config.routing.mode = mode;
+    for tenant in config.tenants.values_mut() {
+        tenant.routing.mode = mode;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn the_flag_holds_for_every_tenant() {
+        let text = "[tenants.a.routing]\nmode = \"off\"\n[tenants.b]\n";
+        let mut config = config::parse(text, None, &|_| None).unwrap();
+        set_mode(&mut config, Mode::Enforce);
+        let modes: Vec<Mode> = config.tenants.values().map(|tenant| tenant.routing.mode).collect();
+        assert_eq!((config.routing.mode, modes), (Mode::Enforce, vec![Mode::Enforce; 2]));
+    }
+}

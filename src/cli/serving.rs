@@ -1,0 +1,72 @@
+//! Starting a gateway and ending it by signals, for `run` and `demo` alike.
+//!
+//! The first SIGTERM or SIGINT drains, the second ends at once. SIGHUP is the gateway's own matter.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::ending::{Ending, Exit, Failure, tell};
+use crate::clock::Clock;
+use crate::config::{self, Config, LogFormat};
+use crate::gateway::{Gateway, Origin};
+use crate::telemetry::logs;
+
+/// Sets up log lines; `TERCET_LOG` is a filter such as `info,tercet=debug` in place of `filter`.
+pub(super) fn log(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    let chosen = config::environment("TERCET_LOG").unwrap_or_else(|| filter.to_owned());
+    logs::init(format, &chosen, Clock::default()).map_err(Failure::usage)
+}
+
+/// Starts a gateway; a failure says what would mend it.
+pub(super) async fn start(config: Config, origin: Origin) -> Result<Gateway, Failure> {
+    Box::pin(Gateway::start(config, origin)).await.map_err(|problem| {
+        if problem.is_configuration() { Failure::configuration(problem) } else { Failure::run(problem) }
+    })
+}
+
+/// Serves until `stop` or the first signal, drains, and ends at once at a further signal.
+pub(super) async fn serve(gateway: Gateway, stop: impl Future<Output = ()>) -> Ending {
+    let mut signals = Signals::listen()?;
+    let (told, mut first) = tokio::sync::watch::channel(false);
+    let draining = async move {
+        // The sender lives as long as this function, so that the wait cannot fail.
+        let _ = first.wait_for(|told| *told).await;
+    };
+    let serving = Box::pin(gateway.serve_until(draining));
+    let ending = async {
+        tokio::select! {
+            () = stop => {}
+            () = signals.next() => tell("draining; once more to end at once"),
+        }
+        told.send_replace(true);
+        signals.next().await;
+    };
+    tokio::select! {
+        _ended = serving => Ok(Exit::Ok),
+        () = ending => Err(Failure::run("ended before the last requests were answered")),
+    }
+}
+
+/// Waits for the first signal to end.
+pub(super) async fn told_to_end() -> Result<(), Failure> {
+    Signals::listen()?.next().await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let on = |kind| signal(kind).map_err(Failure::run);
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `tercet usage`: what was used and what it cost, summed from the journal.
+//!
+//! Reads the journal without holding it, verifying the chain on the way, so it works beside a running gateway
+//! and never reports what was tampered with. Periods are those of UTC. Costs are shown to four decimals of a
+//! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::configured;
+use super::ending::{Ending, Exit, Failure, print, print_json};
+use super::span;
+use super::table::{Column, Table, dollars, grouped};
+use crate::clock::Clock;
+use crate::journal::{self, By, ExchangeRecord, Query, Rollup, Selection, Sums, UsageReport, WalkFailure};
+
+/// Shows requests, tokens, cost and savings from the journal.
+#[derive(Args, Debug)]
+pub(super) struct Usage {
+    /// One row per hour, day, week, month, tenant, user, model or tier; several with commas.
+    ///
+    /// Hours older than two days are summed by day.
+    #[arg(long, default_value = "day", value_delimiter = ',', value_parser = read_by)]
+    by: Vec<By>,
+    /// From this day or time on, or so long ago: 2026-11-20, 2026-11-20T08:00:00Z, 7d.
+    #[arg(long, value_name = "D")]
+    since: Option<String>,
+    /// Up to and with this day, or up to this time.
+    #[arg(long, value_name = "D")]
+    until: Option<String>,
+    /// Only this tenant.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Only this user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Only requests sent to this model.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Print {"totals", "rows"} as the admin API does.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print the rows as CSV, exact.
+    #[arg(long)]
+    csv: bool,
+    /// The journal's folder; by default where the configuration puts it.
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    journal: Option<PathBuf>,
+    /// The configuration file; ./tercet.toml, or the defaults where there is none.
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn usage(asked: &Usage) -> Ending {
+    let now = Clock::default().now();
+    let from = asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
+    let to = asked.until.as_deref().map(span::until).transpose().map_err(Failure::usage)?;
+    let path = configured::journal_path(asked.journal.as_deref(), asked.config.as_deref())?;
+    let mut sums = Summing { rollup: Rollup::new(), line: Vec::new() };
+    let selection = Selection { tenant: asked.tenant.clone(), from, to };
+    journal::export(&path, &selection, &mut sums).map_err(damaged)?;
+    let query = Query {
+        user: asked.user.clone(),
+        model: asked.model.clone(),
+        by: asked.by.clone(),
+        ..Query::default()
+    };
+    let report = sums.rollup.query(&query);
+    if asked.json {
+        print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
+    } else if asked.csv {
+        print(&exact(&asked.by, &report).csv())?;
+    } else {
+        print(&shown(&asked.by, &report).render())?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Tells what kept the journal from being read; damage is a failed verification.
+pub(super) fn damaged(failure: WalkFailure) -> Failure {
+    match failure {
+        WalkFailure::Found(finding) => {
+            Failure { exit: Exit::Verification, text: format!("the journal is not what was written\n{finding}") }
+        }
+        // Our own standard output is the only thing written to.
+        WalkFailure::Unreadable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => source.into(),
+        unreadable @ WalkFailure::Unreadable { .. } => Failure::run(format_args!(
+            "cannot read the journal: {unreadable}\nhelp: name its folder, or the configuration that does"
+        )),
+    }
+}
+
+/// Takes lines of the journal and sums them up.
+struct Summing {
+    rollup: Rollup,
+    /// What came of the present line; at most a record's size.
+    line: Vec<u8>,
+}
+
+impl Write for Summing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match memchr::memchr(b'\n', bytes) {
+            None => {
+                self.line.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            Some(end) => {
+                self.line.extend_from_slice(bytes.get(..end).unwrap_or_default());
+                self.rollup.add(&serde_json::from_slice::<ExchangeRecord>(&self.line)?);
+                self.line.clear();
+                Ok(end + 1)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The table for people, in the shape of `ccusage`.
+fn shown(by: &[By], report: &UsageReport) -> Table {
+    let keys = by.iter().map(|by| Column::Words(title(*by)));
+    let counts = ["Requests", "Input", "Output", "Cache write", "Cache read", "Total tokens", "Cost (USD)", "Saved"];
+    let mut table = Table::new(keys.chain(counts.map(Column::Numbers)).collect());
+    for row in &report.rows {
+        let keys = by.iter().map(|by| match row.key.get(by.name()).map_or("", String::as_str) {
+            "" => "-".to_owned(),
+            text => text.to_owned(),
+        });
+        table.row(keys.chain(cells(&row.sums)).collect());
+    }
+    let label = by.iter().enumerate().map(|(place, _)| if place == 0 { "Total" } else { "" }.to_owned());
+    table.total(label.chain(cells(&report.totals)).collect());
+    table
+}
+
+fn cells(sums: &Sums) -> [String; 8] {
+    let usage = &sums.usage;
+    let written = usage.cache_write_5m_tokens.saturating_add(usage.cache_write_1h_tokens);
+    [
+        grouped(sums.requests),
+        grouped(usage.input_tokens),
+        grouped(usage.output_tokens),
+        grouped(written),
+        grouped(usage.cache_read_tokens),
+        grouped(usage.total_tokens()),
+        dollars(sums.cost),
+        dollars(sums.saved_on_requested()),
+    ]
+}
+
+fn exact(by: &[By], report: &UsageReport) -> Table {
+    const COUNTS: [&str; 9] = [
+        "requests",
+        "input_tokens",
+        "output_tokens",
+        "cache_write_5m_tokens",
+        "cache_write_1h_tokens",
+        "cache_read_tokens",
+        "total_tokens",
+        "cost_usd",
+        "saved_usd",
+    ];
+    let keys = by.iter().map(|by| Column::Words(by.name()));
+    let mut table = Table::new(keys.chain(COUNTS.map(Column::Numbers)).collect());
+    for row in &report.rows {
+        let usage = &row.sums.usage;
+        let counts = [
+            row.sums.requests,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_write_5m_tokens,
+            usage.cache_write_1h_tokens,
+            usage.cache_read_tokens,
+            usage.total_tokens(),
+        ];
+        let money = [row.sums.cost, row.sums.saved_on_requested()].map(|amount| amount.to_string());
+        let keys = by.iter().map(|by| row.key.get(by.name()).cloned().unwrap_or_default());
+        table.row(keys.chain(counts.map(|count| count.to_string())).chain(money).collect());
+    }
+    table
+}
+
+const fn title(by: By) -> &'static str {
+    match by {
+        By::Hour => "Hour",
+        By::Day => "Day",
+        By::Week => "Week",
+        By::Month => "Month",
+        By::Tenant => "Tenant",
+        By::User => "User",
+        By::Model => "Model",
+        By::Tier => "Tier",
+    }
+}
+
+fn read_by(text: &str) -> Result<By, String> {
+    text.parse().map_err(|()| "expected hour, day, week, month, tenant, user, model or tier".to_owned())
+}
