@@ -153,13 +153,17 @@ fn read_heads(path: &Path) -> Result<Vec<Head>, Failure> {
     }
     match heads.len() {
         1..=HEADS_MAX => Ok(heads),
-        count => Err(Failure::usage(format_args!("{} holds {count} heads, expected 1 to 64", path.display()))),
+        count => {
+            Err(Failure::usage(format_args!("{} holds {count} heads, expected 1 to 64", path.display())))
+        }
     }
 }
 
 fn not_heads(path: &Path, error: &serde_json::Error) -> Failure {
     let file = path.display();
-    Failure::usage(format_args!("{file} holds no heads: {error}\nhelp: `tercet audit head --json` prints them"))
+    Failure::usage(format_args!(
+        "{file} holds no heads: {error}\nhelp: `tercet audit head --json` prints them"
+    ))
 }
 
 fn heads(asked: &Heads) -> Ending {
@@ -167,7 +171,8 @@ fn heads(asked: &Heads) -> Ending {
     if asked.json {
         print_json(&json!(heads))?;
     } else {
-        let lines = heads.iter().map(|head| format!("{:<9}  {}  {}\n", head.stream.name(), head.seq, head.hash));
+        let lines =
+            heads.iter().map(|head| format!("{:<9}  {}  {}\n", head.stream.name(), head.seq, head.hash));
         print(&lines.collect::<String>())?;
     }
     Ok(Exit::Ok)
@@ -175,7 +180,8 @@ fn heads(asked: &Heads) -> Ending {
 
 fn export(asked: &Export) -> Ending {
     let now = Clock::default().now();
-    let from = asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
+    let from =
+        asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
     let to = asked.until.as_deref().map(span::until).transpose().map_err(Failure::usage)?;
     let selection = Selection { tenant: asked.tenant.clone(), from, to };
     let mut out = BufWriter::new(io::stdout().lock());

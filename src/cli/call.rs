@@ -36,7 +36,8 @@ impl Caller {
     ) -> Result<Answer, String> {
         let answered = async {
             let (head, body) = self.0.request(request).await.map_err(|error| because(&error))?.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+            let body =
+                Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
             Ok(Answer { status: head.status, body: body.to_bytes() })
         };
         let late = |_| format!("no answer within {} s", timeout.as_secs());

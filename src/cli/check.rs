@@ -67,7 +67,7 @@ fn summary(config: &Config) -> String {
     let users: usize = config.tenants.values().map(|tenant| tenant.users.len()).sum();
     let tenants = match config.tenants.len() {
         0 => "none: nobody is identified, every request passes".to_owned(),
-        count => format!("{count}, with {keys} keys and {users} users of their own ceilings"),
+        count => format!("{count} (keys: {keys}, users with ceilings of their own: {users})"),
     };
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let lines = [

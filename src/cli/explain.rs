@@ -49,8 +49,8 @@ pub(super) fn explain(asked: &Explain) -> Ending {
     let config = configured::load(asked.config.as_deref())?.config;
     let routing = routing_of(&config, asked.tenant.as_deref())?;
     let explained = explain_body(&body, &config, routing)?;
-    if asked.json { print_json(&explained)? } else { print(&laid_out(&explained))? }
-    Ok(Exit::Ok)
+    let shown = if asked.json { print_json(&explained) } else { print(&laid_out(&explained)) };
+    shown.map(|()| Exit::Ok)
 }
 
 /// Decides as the gateway would for a body without headers and history.
@@ -87,8 +87,9 @@ fn routing_of(config: &Config, tenant: Option<&str>) -> Result<Routing, Failure>
 
 fn recorded(asked: &Explain) -> Ending {
     let path = configured::journal_path(asked.journal.as_deref(), asked.config.as_deref())?;
-    let found = journal::find(&path, &asked.subject)
-        .map_err(|error| Failure::run(format_args!("cannot read the journal at {}: {error}", path.display())))?;
+    let found = journal::find(&path, &asked.subject).map_err(|error| {
+        Failure::run(format_args!("cannot read the journal at {}: {error}", path.display()))
+    })?;
     let found = found.ok_or_else(|| {
         Failure::run(format_args!("{} is not in the journal at {}", plain(&asked.subject), path.display()))
     })?;
@@ -168,7 +169,7 @@ fn laid_out(explained: &Value) -> String {
             text(&candidate["model"]),
             if candidate["feasible"] == true { "yes" } else { "no" }.to_owned(),
             format!("{:.1} %", sufficiency * 100.0),
-            estimate.to_string().trim_end_matches("000").to_owned(),
+            estimate.to_string(),
             names(&candidate["reasons"]).join(", "),
         ]);
     }
@@ -205,7 +206,9 @@ fn read_body(source: &str) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let read = match source {
         "-" => std::io::stdin().take(BODY_BYTES_MAX + 1).read_to_end(&mut body),
-        path => std::fs::File::open(path).and_then(|file| file.take(BODY_BYTES_MAX + 1).read_to_end(&mut body)),
+        path => {
+            std::fs::File::open(path).and_then(|file| file.take(BODY_BYTES_MAX + 1).read_to_end(&mut body))
+        }
     };
     read.map_err(|error| Failure::run(format_args!("cannot read {}: {error}", plain(source))))?;
     if body.len() as u64 > BODY_BYTES_MAX {

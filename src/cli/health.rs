@@ -41,7 +41,9 @@ pub(super) async fn health(asked: &Health) -> Ending {
     let url = format!("{}/readyz", base.trim_end_matches("/readyz"));
     let uri = url.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
     let uri = uri.ok_or_else(|| {
-        Failure::usage(format_args!("`{base}` is not the address of an admin listener, such as http://127.0.0.1:8788"))
+        Failure::usage(format_args!(
+            "`{base}` is not the address of an admin listener, such as http://127.0.0.1:8788"
+        ))
     })?;
     let request = Request::get(uri).body(Full::default()).map_err(Failure::usage)?;
     let (status, reason) = match Caller::new().call(request, TIMEOUT).await {

@@ -108,17 +108,19 @@ fn hash(asked: &Hash) -> Ending {
     let mut text = String::new();
     io::stdin().take(KEY_BYTES_MAX + 1).read_to_string(&mut text).map_err(Failure::run)?;
     let key = text.trim();
-    if key.is_empty() || text.len() as u64 > KEY_BYTES_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if key.is_empty() || text.len() as u64 > KEY_BYTES_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(Failure::usage("a key is one word of visible ASCII on standard input, of at most 4 KiB"));
     }
     let hash = KeyHash::of(key.as_bytes()).to_string();
-    if asked.json { print_json(&json!({"hash": hash}))? } else { print(&hash)? }
-    Ok(Exit::Ok)
+    let shown = if asked.json { print_json(&json!({"hash": hash})) } else { print(&hash) };
+    shown.map(|()| Exit::Ok)
 }
 
 fn list(asked: &List) -> Ending {
     let config = configured::load(asked.config.as_deref())?.config;
-    let keys = || config.tenants.iter().flat_map(|(name, tenant)| tenant.keys.iter().map(move |key| (name, key)));
+    let keys =
+        || config.tenants.iter().flat_map(|(name, tenant)| tenant.keys.iter().map(move |key| (name, key)));
     if asked.json {
         let listed = keys().map(|(tenant, key)| {
             json!({"tenant": tenant, "id": key.id, "user": key.user,
@@ -147,7 +149,8 @@ fn random<const COUNT: usize>() -> Result<[u8; COUNT], Failure> {
 fn base64url(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..=chunk.len() {
             let index = usize::try_from(word >> (18 - 6 * place) & 63).unwrap_or(0);
             text.push(ALPHABET.get(index).copied().map_or('-', char::from));
@@ -186,9 +189,14 @@ mod tests {
 
     #[test]
     fn base64url_is_that_of_the_rfc() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy"), ("\u{3ff}", "z78")]
-        {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+            ("\u{3ff}", "z78"),
+        ] {
             assert_eq!(base64url(bytes.as_bytes()), text);
         }
     }

@@ -48,7 +48,8 @@ pub(super) async fn start(
     pace: Duration,
     first_byte: Duration,
 ) -> Result<simulated::Upstream, Failure> {
-    let options = simulated::Options { listen, pace, first_byte, seed: SEED, ..simulated::Options::default() };
+    let options =
+        simulated::Options { listen, pace, first_byte, seed: SEED, ..simulated::Options::default() };
     simulated::Upstream::start(options)
         .await
         .map_err(|error| Failure::run(format_args!("cannot listen on {listen}: {error}")))

@@ -52,8 +52,8 @@ impl Table {
             .chain(&self.total)
             .map(|cells| cells.iter().map(|cell| plain(cell)).collect())
             .collect();
-        let width_of = |index| {
-            lines.iter().filter_map(|cells: &Vec<String>| cells.get(index)).map(|cell| cell.chars().count()).max()
+        let width_of = |index: usize| {
+            lines.iter().filter_map(|cells| cells.get(index)).map(|cell| cell.chars().count()).max()
         };
         let widths: Vec<usize> = (0..self.head.len()).map(|index| width_of(index).unwrap_or(0)).collect();
         let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
@@ -80,13 +80,16 @@ impl Table {
     pub(super) fn csv(&self) -> String {
         let head: Vec<String> = self.head.iter().map(|column| column.name().to_owned()).collect();
         let lines = std::iter::once(&head).chain(&self.rows);
-        lines.map(|cells| cells.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\n").collect()
+        lines
+            .map(|cells| cells.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\n")
+            .collect()
     }
 }
 
 /// A cell that a spreadsheet would take for a formula is marked as text: names can come from clients.
 fn csv_cell(cell: &str) -> String {
-    let is_number = cell.strip_prefix('-').unwrap_or(cell).starts_with(|letter: char| letter.is_ascii_digit());
+    let is_number =
+        cell.strip_prefix('-').unwrap_or(cell).starts_with(|letter: char| letter.is_ascii_digit());
     let is_formula = cell.starts_with(['=', '+', '-', '@', '\t']) && !is_number;
     let cell = if is_formula { format!("'{cell}") } else { cell.to_owned() };
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
@@ -137,9 +140,12 @@ mod tests {
 
     #[test]
     fn amounts_are_read_in_dollars() {
-        for (nanousd, text) in
-            [(0, "0.0000"), (1_234_567_890, "1.2346"), (-50_000, "-0.0001"), (12_345_000_000_000, "12,345.0000")]
-        {
+        for (nanousd, text) in [
+            (0, "0.0000"),
+            (1_234_567_890, "1.2346"),
+            (-50_000, "-0.0001"),
+            (12_345_000_000_000, "12,345.0000"),
+        ] {
             assert_eq!(dollars(NanoUsd(nanousd)), text);
         }
     }

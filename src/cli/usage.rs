@@ -55,7 +55,8 @@ pub(super) struct Usage {
 
 pub(super) fn usage(asked: &Usage) -> Ending {
     let now = Clock::default().now();
-    let from = asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
+    let from =
+        asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
     let to = asked.until.as_deref().map(span::until).transpose().map_err(Failure::usage)?;
     let path = configured::journal_path(asked.journal.as_deref(), asked.config.as_deref())?;
     let mut sums = Summing { rollup: Rollup::new(), line: Vec::new() };
@@ -81,9 +82,10 @@ pub(super) fn usage(asked: &Usage) -> Ending {
 /// Tells what kept the journal from being read; damage is a failed verification.
 pub(super) fn damaged(failure: WalkFailure) -> Failure {
     match failure {
-        WalkFailure::Found(finding) => {
-            Failure { exit: Exit::Verification, text: format!("the journal is not what was written\n{finding}") }
-        }
+        WalkFailure::Found(finding) => Failure {
+            exit: Exit::Verification,
+            text: format!("the journal is not what was written\n{finding}"),
+        },
         // Our own standard output is the only thing written to.
         WalkFailure::Unreadable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => source.into(),
         unreadable @ WalkFailure::Unreadable { .. } => Failure::run(format_args!(
@@ -123,7 +125,8 @@ impl Write for Summing {
 /// The table for people, in the shape of `ccusage`.
 fn shown(by: &[By], report: &UsageReport) -> Table {
     let keys = by.iter().map(|by| Column::Words(title(*by)));
-    let counts = ["Requests", "Input", "Output", "Cache write", "Cache read", "Total tokens", "Cost (USD)", "Saved"];
+    let counts =
+        ["Requests", "Input", "Output", "Cache write", "Cache read", "Total tokens", "Cost (USD)", "Saved"];
     let mut table = Table::new(keys.chain(counts.map(Column::Numbers)).collect());
     for row in &report.rows {
         let keys = by.iter().map(|by| match row.key.get(by.name()).map_or("", String::as_str) {

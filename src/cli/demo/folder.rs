@@ -1,0 +1,34 @@
+//! A temporary folder for the demo's journal: the owner's only, and gone with the demo.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::ending::{Failure, tell};
+use crate::cli::keys::random_hex;
+
+/// A folder that is removed when dropped.
+#[derive(Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes a folder of an unguessable name, which must not exist yet.
+    pub(super) fn make() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("tercet-demo-{}", random_hex::<8>()?));
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| Failure::run(format_args!("cannot make {}: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tell(&format!("{} could not be removed: {error}", self.0.display()));
+        }
+    }
+}
