@@ -43,4 +43,6 @@ pub mod server;
 
 pub mod gateway;
 
+pub mod cli;
+
 pub mod simulated;

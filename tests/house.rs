@@ -1,5 +1,7 @@
 //! The house's floors, sizes and papers, checked as the documents promise them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

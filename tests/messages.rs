@@ -1,5 +1,7 @@
 //! One request the whole way: routed, metered, limited, journaled, and byte for byte.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+
 mod support;
 
 use http::Method;

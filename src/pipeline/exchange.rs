@@ -103,10 +103,10 @@ pub struct Asked {
 impl Exchange {
     /// Begins an exchange: pins the snapshot, takes our headers off, notes the time.
     #[must_use]
-    pub fn begin(tercet: &Arc<Tercet>, endpoint: Endpoint, head: Parts) -> Self {
+    pub fn begin(tercet: &Arc<Tercet>, endpoint: Endpoint, head: Parts) -> Box<Self> {
         let mut headers = head.headers;
         let ours = headers::take_ours(&mut headers);
-        Self {
+        Box::new(Self {
             snapshot: tercet.snapshot.load_full(),
             id: RequestId::generate(),
             timestamp: tercet.runtime.clock.now(),
@@ -130,13 +130,13 @@ impl Exchange {
             sent_at: None,
             _in_flight: InFlight::enter(tercet),
             tercet: Arc::clone(tercet),
-        }
+        })
     }
 
     /// Keeps what later steps need of the body.
     pub fn observe(&mut self, envelope: &Envelope<'_>) {
         let history = &envelope.history;
-        let calls = history.last_tool_calls.iter().map(|name| name.to_string());
+        let calls = history.last_tool_calls.iter().map(ToString::to_string);
         self.asked = Asked {
             model: envelope.model.to_string(),
             stream: envelope.stream,
@@ -144,7 +144,7 @@ impl Exchange {
             thread: envelope
                 .thread
                 .as_ref()
-                .map(|thread| thread.previous_message_id.as_ref().map(|id| id.to_string())),
+                .map(|thread| thread.previous_message_id.as_ref().map(ToString::to_string)),
             tool_results: calls.zip(history.last_tool_results.iter().copied()).collect(),
             terms: terms_of(envelope),
         };

@@ -104,7 +104,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
 }
 
 /// Ends an exchange that was answered from the cache.
-pub(super) async fn finish_hit(mut exchange: Exchange, answer: &CachedAnswer) {
+pub(super) async fn finish_hit(mut exchange: Box<Exchange>, answer: &CachedAnswer) {
     if let Some(reservation) = exchange.reservation.take() {
         reservation.void();
     }
@@ -122,7 +122,7 @@ pub(super) async fn finish_hit(mut exchange: Exchange, answer: &CachedAnswer) {
 }
 
 /// Ends an exchange that is refused, by us or because the upstream gave no answer.
-pub(super) async fn refuse(exchange: Exchange, refusal: &Refusal) -> Response<Reply> {
+pub(super) async fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Response<Reply> {
     refuse_at(exchange, refusal, Bill::nothing()).await
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn unanswered(unanswered: Unanswered, refusal: &Refusal) -> Res
     refuse_at(exchange, refusal, bill).await
 }
 
-async fn refuse_at(mut exchange: Exchange, refusal: &Refusal, bill: Bill) -> Response<Reply> {
+async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {
     settle(&mut exchange, &bill);
     let body = error::body(refusal, exchange.id.as_str());
     let mut response = Response::new(Reply::whole(body));
@@ -170,7 +170,7 @@ fn refusal_headers(exchange: &Exchange, refusal: &Refusal) -> HeaderMap {
 }
 
 /// Ends an exchange that leaves no record.
-pub(super) fn close(mut exchange: Exchange) {
+pub(super) fn close(mut exchange: Box<Exchange>) {
     settle(&mut exchange, &Bill::nothing());
 }
 
@@ -226,7 +226,7 @@ fn outcome_of_refusal(refusal: &Refusal) -> Outcome {
 }
 
 impl Recorded {
-    fn of(exchange: Exchange, record: ExchangeRecord) -> Self {
+    fn of(exchange: Box<Exchange>, record: ExchangeRecord) -> Self {
         let tercet = Arc::clone(&exchange.tercet);
         // Queued here and now; what is waited for is the write.
         let appended = tercet.runtime.journal.append(&record.into());

@@ -21,17 +21,17 @@ use crate::wire::headers;
 /// An answer on its way to the client.
 pub(super) struct Forwarded {
     /// The exchange it belongs to.
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     /// The upstream's answer, its body still to come.
     pub(super) response: Response<TimedBody>,
     /// What will be kept of it.
-    pub(super) keeping: Option<Keeping>,
+    pub(super) keeping: Option<Box<Keeping>>,
 }
 
 /// An exchange to which the upstream gave no answer.
 pub(super) struct Unanswered {
     /// The exchange.
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     /// What went wrong.
     pub(super) failure: UpstreamFailure,
 }
@@ -41,16 +41,16 @@ pub(super) struct Crossing(Option<Underway>);
 
 struct Underway {
     sending: Pin<Box<dyn Future<Output = Result<Answer, UpstreamFailure>> + Send>>,
-    exchange: Exchange,
-    keeping: Option<Keeping>,
+    exchange: Box<Exchange>,
+    keeping: Option<Box<Keeping>>,
 }
 
 /// Sends a request; an upstream's own error is an answer like any other.
 pub(super) fn forward(
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     body: RequestBody,
-    keeping: Option<Keeping>,
-) -> Result<Crossing, (Exchange, Refusal)> {
+    keeping: Option<Box<Keeping>>,
+) -> Result<Crossing, (Box<Exchange>, Refusal)> {
     let headers = match outgoing(&exchange) {
         Ok(headers) => headers,
         Err(refusal) => return Err((exchange, refusal)),

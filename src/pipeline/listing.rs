@@ -13,7 +13,7 @@ use crate::wire::error::Refusal;
 use crate::wire::objects;
 
 /// Answers a list or one of models; `claude-tercet-auto` is ours, and first on the first page.
-pub(super) async fn models(exchange: Exchange, route: Route<'_>) -> Response<Reply> {
+pub(super) async fn models(exchange: Box<Exchange>, route: Route<'_>) -> Response<Reply> {
     if let Route::Model { id: "claude-tercet-auto" | "tercet-auto" } = route {
         let answer = passthrough::json(&exchange, StatusCode::OK, Bytes::from_static(ALIAS.as_bytes()));
         finish::close(exchange);
@@ -43,7 +43,7 @@ pub(super) async fn models(exchange: Exchange, route: Route<'_>) -> Response<Rep
 ///
 /// The upstream's pages hold every tenant's; foreign elements are left out. A page of nothing but foreign ones
 /// would end a client's paging, so the next is asked for instead, at most [`PAGES_MAX`] times.
-pub(super) async fn owned(mut exchange: Exchange, route: Route<'_>) -> Response<Reply> {
+pub(super) async fn owned(mut exchange: Box<Exchange>, route: Route<'_>) -> Response<Reply> {
     let kind = if matches!(route, Route::BatchList) { ObjectType::Batch } else { ObjectType::File };
     if let Err(refusal) = own_cursors(&exchange, kind) {
         return finish::refuse(exchange, &refusal).await;

@@ -43,7 +43,7 @@ pub use runtime::{Runtime, Snapshot, Tercet};
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
 ///
 /// Returns the upstream's answer byte for byte, a kept one, or a refusal in the API's shape; never an error.
-pub async fn handle_message(mut exchange: Exchange, body: Incoming) -> Response<Reply> {
+pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
     let ready = match prepare(&mut exchange, body).await {
         Ok(ready) => ready,
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
@@ -69,7 +69,7 @@ enum Ready {
     /// From the cache.
     Kept(Arc<CachedAnswer>),
     /// By the upstream, with this body; the answer may be kept.
-    Send(RequestBody, Option<Keeping>),
+    Send(RequestBody, Option<Box<Keeping>>),
 }
 
 /// Every step before the request leaves us.

@@ -21,7 +21,7 @@ use crate::wire::error::Refusal;
 use crate::wire::objects;
 
 /// Answers a request that is not a message.
-pub(super) async fn pass(mut exchange: Exchange, route: Route<'_>, body: Incoming) -> Response<Reply> {
+pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
     if let Err(refusal) = allow(&mut exchange, route) {
         return finish::refuse(exchange, &refusal).await;
     }
@@ -64,7 +64,7 @@ fn path_is_allowed(exchange: &Exchange) -> bool {
     })
 }
 
-async fn send(exchange: Exchange, route: Route<'_>, body: Incoming) -> Response<Reply> {
+async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
     let body = match route {
         Route::BatchCreate => RequestBody::stream(Upload::batch(body, &exchange)),
         _ => RequestBody::stream(Upload::plain(body, &exchange)),
@@ -81,7 +81,7 @@ async fn send(exchange: Exchange, route: Route<'_>, body: Incoming) -> Response<
 }
 
 /// Sends a request up; where no answer comes, the refusal is the answer.
-pub(super) async fn cross(exchange: Exchange, body: RequestBody) -> Result<Forwarded, Response<Reply>> {
+pub(super) async fn cross(exchange: Box<Exchange>, body: RequestBody) -> Result<Forwarded, Response<Reply>> {
     match forward::forward(exchange, body, None) {
         Err((exchange, refusal)) => Err(finish::refuse(exchange, &refusal).await),
         Ok(crossing) => match crossing.await {
@@ -112,7 +112,7 @@ async fn described(forwarded: Forwarded, route: Route<'_>) -> Response<Reply> {
 }
 
 /// Reads an answer whole; at most [`OBJECT_MAX_BYTES`].
-pub(super) async fn whole(forwarded: Forwarded) -> Result<(Exchange, Parts, Bytes), Response<Reply>> {
+pub(super) async fn whole(forwarded: Forwarded) -> Result<(Box<Exchange>, Parts, Bytes), Response<Reply>> {
     let Forwarded { exchange, response, .. } = forwarded;
     let (head, body) = response.into_parts();
     match Limited::new(body, OBJECT_MAX_BYTES).collect().await {

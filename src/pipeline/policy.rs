@@ -125,7 +125,7 @@ pub(super) fn decide(
     let override_tier = match exchange.ours.tier.as_deref() {
         None => None,
         Some(name) => Some(name.parse::<Tier>().map_err(|()| {
-            Refusal::malformed(&format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
+            Refusal::malformed(format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
         })?),
     };
     let session = headers::session_id(&exchange.headers);
@@ -150,7 +150,7 @@ pub(super) fn decide(
     let tiers = &snapshot.config.tiers;
     let decided =
         route::decide(&asked, envelope, complexity, &snapshot.catalog, tiers, exchange.routing(), &facts);
-    let decision = decided.map_err(|unroutable| Refusal::malformed(&unroutable.to_string()))?;
+    let decision = decided.map_err(|unroutable| Refusal::malformed(unroutable.to_string()))?;
     if !exchange.endpoint.is_count() {
         conversations.sent(key, decision.model(), begins);
     }

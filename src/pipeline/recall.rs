@@ -20,7 +20,7 @@ pub(super) enum Recalled {
     /// An answer to give again.
     Hit(Arc<CachedAnswer>),
     /// None; the one to come may be kept.
-    Miss(Keeping),
+    Miss(Box<Keeping>),
     /// The cache has nothing to do with this request.
     Bypass,
 }
@@ -48,7 +48,7 @@ pub(super) fn recall(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Recall
         return Recalled::Hit(answer);
     }
     exchange.cache = CacheResult::Miss;
-    Recalled::Miss(Keeping { key, recording: Recording::new(max_bytes), headers: HeaderMap::new() })
+    Recalled::Miss(Box::new(Keeping { key, recording: Recording::new(max_bytes), headers: HeaderMap::new() }))
 }
 
 fn key_of(exchange: &Exchange, envelope: &Envelope<'_>, scope: Scope) -> CacheKey {
@@ -68,7 +68,7 @@ fn key_of(exchange: &Exchange, envelope: &Envelope<'_>, scope: Scope) -> CacheKe
 }
 
 /// Gives a kept answer again; the exchange ends here.
-pub(super) async fn replay(exchange: Exchange, answer: &CachedAnswer) -> Response<Reply> {
+pub(super) async fn replay(exchange: Box<Exchange>, answer: &CachedAnswer) -> Response<Reply> {
     let mut response = Response::new(Reply::whole(answer.body.clone()));
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = answer.headers.clone();
@@ -80,7 +80,7 @@ pub(super) async fn replay(exchange: Exchange, answer: &CachedAnswer) -> Respons
 
 impl Keeping {
     /// Remembers the headers that describe the answer.
-    pub(super) fn describe(mut self, headers: &HeaderMap) -> Self {
+    pub(super) fn describe(mut self: Box<Self>, headers: &HeaderMap) -> Box<Self> {
         for name in KEPT_HEADERS {
             if let Some(value) = headers.get(&name) {
                 self.headers.insert(name, value.clone());

@@ -17,7 +17,7 @@ use crate::wire::meter::{Decoder, Meter, Metered, Progress};
 /// An exchange whose answer is passing.
 pub(super) struct Watch {
     /// The exchange, to be finished with what was learned.
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     /// The status the client sees.
     pub(super) status: u16,
     /// When the first content passed.
@@ -28,13 +28,13 @@ pub(super) struct Watch {
     pub(super) error_event: bool,
     meter: Meter,
     decoder: Decoder,
-    keeping: Option<Keeping>,
+    keeping: Option<Box<Keeping>>,
     ended: bool,
     close_delimited: bool,
 }
 
 impl Watch {
-    pub(super) fn new(exchange: Exchange, head: &Parts, keeping: Option<Keeping>) -> Self {
+    pub(super) fn new(exchange: Box<Exchange>, head: &Parts, keeping: Option<Box<Keeping>>) -> Self {
         let streamed = header_starts_with(&head.headers, &header::CONTENT_TYPE, "text/event-stream");
         let encoding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
         let success = head.status.is_success();
@@ -80,7 +80,7 @@ impl Watch {
     }
 
     /// Returns what was learned, and the copy for the cache where the answer is complete.
-    pub(super) fn into_parts(self) -> (Exchange, Metered, Option<Keeping>) {
+    pub(super) fn into_parts(self) -> (Box<Exchange>, Metered, Option<Box<Keeping>>) {
         (self.exchange, self.meter.finish(), self.keeping)
     }
 }
