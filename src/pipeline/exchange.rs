@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 
+use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use crate::budget::Estimate;
 use crate::cache::CacheResult;
@@ -277,6 +278,17 @@ impl Exchange {
     #[must_use]
     pub fn close_delimited(&self, answer: &HeaderMap) -> bool {
         !answer.contains_key(header::CONTENT_LENGTH) && !answer.contains_key(header::TRANSFER_ENCODING)
+    }
+}
+
+/// The client left after something was held for it and before anything was sent: it is given back, and said so
+/// in the journal, or a restart would take the reservation for a request that a crash cut short.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            reservation.void();
+            finish::abandon(self);
+        }
     }
 }
 
