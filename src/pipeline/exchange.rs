@@ -16,7 +16,7 @@ use crate::config::{self, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
-use crate::telemetry::Phase;
+use crate::telemetry::{self, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody};
@@ -80,6 +80,8 @@ pub struct Exchange {
     pub phases: Vec<(Phase, Duration)>,
     /// Another path, used with our credential.
     pub metered_path: bool,
+    /// Counts it among the tenant's requests in flight.
+    pub gauge: Option<telemetry::InFlight>,
     sent_at: Option<Instant>,
     _in_flight: InFlight,
 }
@@ -128,6 +130,7 @@ impl Exchange {
             first_content: None,
             phases: Vec::new(),
             metered_path: false,
+            gauge: None,
             sent_at: None,
             _in_flight: InFlight::enter(tercet),
             tercet: Arc::clone(tercet),
