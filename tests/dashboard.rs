@@ -25,11 +25,7 @@ async fn page(url: &str) -> String {
             "--no-first-run",
             "--disable-sync",
         ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--blink-settings=scriptEnabled=false",
-        ])
+        .args(["--disable-background-networking", "--disable-component-update"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(["--dump-dom", url])
         .stdin(Stdio::null())
