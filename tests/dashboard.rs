@@ -1,6 +1,6 @@
 //! The dashboard in a real browser; its content policy forbids scripts, and it needs none to be read.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly anywhere")]
 
 mod support;
 
