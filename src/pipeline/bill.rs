@@ -54,7 +54,7 @@ impl Bill {
 
     /// Reckons a finished answer.
     pub(super) fn reckon(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending) -> Self {
-        if seen.status >= 400 || (seen.error_event && !seen.content) {
+        if !(200..300).contains(&seen.status) || (seen.error_event && !seen.content) {
             return Self::nothing();
         }
         let complete = metered.complete && matches!(ending, Ending::Whole | Ending::Drained);
