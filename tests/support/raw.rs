@@ -168,6 +168,11 @@ impl Wire {
         Some(chunk)
     }
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.socket.set_zero_linger().unwrap();
+    }
+
     /// Waits for the other end to close, and tells whether it did so without another byte.
     pub async fn closed(&mut self) -> bool {
         self.unread.is_empty() && !self.more().await && self.unread.is_empty()
