@@ -226,7 +226,8 @@ fn outcome_of(seen: &Seen, ending: Ending) -> Outcome {
         (_, Ending::Cut) => Outcome::UpstreamError,
         (429, _) => Outcome::RateLimited,
         (400..=499, _) => Outcome::ClientError,
-        (500.., _) => Outcome::UpstreamError,
+        // A redirect is not followed, so nobody was served.
+        (300..=399 | 500.., _) => Outcome::UpstreamError,
         _ if seen.error_event => Outcome::UpstreamError,
         _ => Outcome::Ok,
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod http;
+pub mod raw;
 
 use std::path::Path;
 use std::sync::Arc;
