@@ -197,6 +197,7 @@ fn settle(exchange: &mut Exchange, bill: &Bill) {
     if bill.free {
         reservation.void();
     } else {
+        // The record's own time, so that a rebuild from the journal counts it in the same period.
         reservation.post(&Actual::of(&bill.usage, bill.cost, exchange.timestamp));
     }
 }

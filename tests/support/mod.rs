@@ -4,6 +4,8 @@
 
 pub mod http;
 pub mod raw;
+pub mod process;
+pub mod read;
 
 use std::path::Path;
 use std::sync::Arc;
