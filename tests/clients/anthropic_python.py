@@ -6,6 +6,7 @@ Reads BASE_URL and API_KEY; exits 0 where everything an application relies on ca
 import asyncio
 import os
 import sys
+import time
 
 import anthropic
 import pydantic
@@ -77,6 +78,41 @@ def stream_async():
     asyncio.run(run())
 
 
+def stream_events():
+    """The raw events, as applications read them that do without the helper."""
+    events = CLIENT.messages.create(
+        model=MODEL, max_tokens=2000, stream=True, messages=[{"role": "user", "content": "Tell a short story"}]
+    )
+    kinds = [event.type for event in events]
+    assert kinds[0] == "message_start" and kinds[-2:] == ["message_delta", "message_stop"], kinds
+    assert "content_block_delta" in kinds, kinds
+
+
+def stream_tools():
+    with CLIENT.messages.stream(
+        model=MODEL,
+        max_tokens=2000,
+        tools=[WEATHER],
+        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
+    ) as events:
+        kinds = {event.type for event in events}
+        final = events.get_final_message()
+    assert "input_json" in kinds, kinds
+    call = next(block for block in final.content if block.type == "tool_use")
+    assert isinstance(call.input["city"], str), call
+
+
+def forced_tool():
+    answer = CLIENT.messages.create(
+        model="claude-sonnet-4-6",
+        max_tokens=500,
+        tools=[WEATHER],
+        tool_choice={"type": "tool", "name": "get_weather"},
+        messages=[{"role": "user", "content": "Paris"}],
+    )
+    assert answer.stop_reason == "tool_use" and answer.content[-1].name == "get_weather", answer
+
+
 def tools():
     messages = [{"role": "user", "content": "What is the weather in Paris?"}]
     first = CLIENT.messages.create(model=MODEL, max_tokens=2000, tools=[WEATHER], messages=messages)
@@ -102,24 +138,67 @@ def conversation():
         messages.append({"role": "assistant", "content": answer.content})
 
 
-def tool_runner():
-    @anthropic.beta_tool
-    def get_weather(city: str) -> str:
-        """The weather at a place.
+def cached_prompt():
+    """The second turn reads what the first one wrote, so both went to the same model."""
+    system = [
+        {"type": "text", "text": "A verse of three lines. " * 3000, "cache_control": {"type": "ephemeral"}}
+    ]
+    messages = [{"role": "user", "content": "Say hello"}]
+    first = CLIENT.messages.create(model=MODEL, max_tokens=500, system=system, messages=messages)
+    assert first.usage.cache_creation_input_tokens > 0, first.usage
+    messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "Say goodbye"}]
+    second = CLIENT.messages.create(model=MODEL, max_tokens=500, system=system, messages=messages)
+    assert second.usage.cache_read_input_tokens > 0, second.usage
+    assert first.model == second.model, (first.model, second.model)
 
-        Args:
-            city: The name of the city.
-        """
+
+@anthropic.beta_tool
+def get_weather(city: str) -> str:
+    """The weather at a place.
+
+    Args:
+        city: The name of the city.
+    """
+    return f"18 C in {city}"
+
+
+RUNNER = {
+    "model": MODEL,
+    "max_tokens": 2000,
+    "tools": [get_weather],
+    "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+}
+
+
+def assert_ran(final):
+    assert final.stop_reason == "end_turn" and "18 C" in text_of(final), final
+
+
+def tool_runner():
+    assert_ran(CLIENT.beta.messages.tool_runner(**RUNNER).until_done())
+
+
+def tool_runner_stream():
+    for events in CLIENT.beta.messages.tool_runner(stream=True, **RUNNER):
+        final = events.get_final_message()
+    assert_ran(final)
+
+
+def tool_runner_unthreaded():
+    assert_ran(CLIENT.beta.messages.tool_runner(thread=False, **RUNNER).until_done())
+
+
+def tool_runner_async():
+    @anthropic.beta_async_tool
+    async def get_weather(city: str) -> str:
+        """The weather at a place."""
         return f"18 C in {city}"
 
-    runner = CLIENT.beta.messages.tool_runner(
-        model=MODEL,
-        max_tokens=2000,
-        tools=[get_weather],
-        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
-    )
-    final = runner.until_done()
-    assert final.stop_reason == "end_turn" and text_of(final), final
+    async def run():
+        client = anthropic.AsyncAnthropic(base_url=os.environ["BASE_URL"], api_key=os.environ["API_KEY"])
+        assert_ran(await client.beta.messages.tool_runner(**{**RUNNER, "tools": [get_weather]}).until_done())
+
+    asyncio.run(run())
 
 
 def thread():
@@ -127,6 +206,11 @@ def thread():
     first = conversation.send({"role": "user", "content": "Remember the word tercet"})
     second = conversation.send({"role": "user", "content": "Which word was it?"})
     assert first.id != second.id and text_of(second), second
+    assert conversation.previous_message_id == second.id, "the thread was given up"
+    with conversation.stream({"role": "user", "content": "Say it again"}) as events:
+        third = events.get_final_message()
+    assert conversation.previous_message_id == third.id, "the thread was given up"
+    assert first.model == second.model == third.model, "a thread's model must not change"
 
 
 def structured_output():
@@ -190,6 +274,28 @@ def count_tokens():
     assert counted.input_tokens > 0, counted
 
 
+def aliases():
+    for alias, prefix in (
+        ("haiku", "claude-haiku"),
+        ("sonnet", "claude-sonnet"),
+        ("opus", "claude-opus"),
+        ("tercet-auto", "claude-"),
+        ("claude-tercet-auto", "claude-"),
+    ):
+        hello = [{"role": "user", "content": "Say hello"}]
+        answer = CLIENT.messages.create(model=alias, max_tokens=500, messages=hello)
+        assert answer.model.startswith(prefix), (alias, answer.model)
+        assert CLIENT.messages.count_tokens(model=alias, messages=hello).input_tokens > 0
+
+
+def raw_response():
+    raw = CLIENT.messages.with_raw_response.create(
+        model=MODEL, max_tokens=500, messages=[{"role": "user", "content": "Say hello"}]
+    )
+    assert raw.headers["x-tercet-model"] == raw.parse().model, raw.headers
+    assert raw.headers["x-tercet-reason"] and raw.headers["request-id"], raw.headers
+
+
 def errors():
     hello = [{"role": "user", "content": "hello"}]
     stranger = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="nobody")
@@ -219,13 +325,20 @@ def retries():
 
 
 def spent_budget():
-    """The budget is spent: the SDK must stop at once, with the reset in the message."""
-    try:
-        CLIENT.messages.create(model=MODEL, max_tokens=100, messages=[{"role": "user", "content": "Say hello"}])
-    except anthropic.APIStatusError as error:
-        assert error.status_code == 429 and "resets" in error.message, error
-        assert error.response.headers["x-should-retry"] == "false"
-        return
+    """Asks until the budget is spent: the SDK must stop at once, with the reset in the message."""
+    for _ in range(200):
+        begun = time.monotonic()
+        try:
+            CLIENT.messages.create(
+                model=MODEL, max_tokens=500, messages=[{"role": "user", "content": "write 300 words"}]
+            )
+        except anthropic.RateLimitError as error:
+            assert error.status_code == 429 and "resets" in error.message, error
+            assert error.body["error"]["type"] == "billing_error", error.body
+            assert error.response.headers["x-should-retry"] == "false", error.response.headers
+            assert int(error.response.headers["retry-after"]) > 0, error.response.headers
+            assert time.monotonic() - begun < 5, "it waited before it gave up"
+            return
     raise AssertionError("a spent budget was answered")
 
 

@@ -2,9 +2,12 @@
 
 import os
 import sys
+import time
 
 from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
+from pydantic import BaseModel
 
 MODEL = ChatAnthropic(
     model="claude-opus-5-5",
@@ -31,8 +34,36 @@ def tools():
         """The weather at a place."""
         return f"18 C in {city}"
 
-    answer = MODEL.bind_tools([get_weather]).invoke("What is the weather in Paris?")
+    model = MODEL.bind_tools([get_weather])
+    messages = [HumanMessage("What is the weather in Paris?")]
+    answer = model.invoke(messages)
     assert answer.tool_calls and answer.tool_calls[0]["name"] == "get_weather", answer
+    messages += [answer, get_weather.invoke(answer.tool_calls[0])]
+    final = model.invoke(messages)
+    assert not final.tool_calls and "18 C" in final.text, final
+
+
+def structured_output():
+    class City(BaseModel):
+        """A city."""
+
+        name: str
+        population: int
+
+    answer = MODEL.with_structured_output(City, method="json_schema").invoke("Describe Paris")
+    assert isinstance(answer, City), answer
+
+
+def spent_budget():
+    for _ in range(200):
+        begun = time.monotonic()
+        try:
+            MODEL.invoke("write 300 words")
+        except Exception as error:
+            assert "resets" in str(error), error
+            assert time.monotonic() - begun < 5, "it waited before it gave up"
+            return
+    raise AssertionError("a spent budget was answered")
 
 
 globals()[sys.argv[1]]()

@@ -5,8 +5,9 @@ import { pathToFileURL } from "node:url";
 
 const load = (name) =>
   import(pathToFileURL(createRequire(`${process.env.NODE_CLIENTS}/package.json`).resolve(name)));
-const { generateText, streamText } = await load("ai");
+const { generateText, isStepCount, Output, streamText, tool } = await load("ai");
 const { createAnthropic } = await load("@ai-sdk/anthropic");
+const { z } = await load("zod");
 
 const anthropic = createAnthropic({ baseURL: `${process.env.BASE_URL}/v1`, apiKey: process.env.API_KEY });
 const common = { model: anthropic("claude-opus-5-5"), maxOutputTokens: 1000 };
@@ -23,6 +24,47 @@ const scenarios = {
     let text = "";
     for await (const piece of result.textStream) text += piece;
     assert.ok(text);
+    assert.equal(await result.finishReason, "stop");
+  },
+
+  async tools() {
+    const { text, steps } = await generateText({
+      ...common,
+      prompt: "What is the weather in Paris?",
+      stopWhen: isStepCount(5),
+      tools: {
+        get_weather: tool({
+          description: "The weather at a place",
+          inputSchema: z.object({ city: z.string() }),
+          execute: async ({ city }) => `18 C in ${city}`,
+        }),
+      },
+    });
+    assert.equal(steps.length, 2);
+    assert.match(text, /18 C/);
+  },
+
+  async object() {
+    const { output } = await generateText({
+      ...common,
+      prompt: "Describe Paris",
+      output: Output.object({ schema: z.object({ name: z.string(), population: z.number() }) }),
+    });
+    assert.equal(typeof output.name, "string");
+  },
+
+  async spent_budget() {
+    for (let asked = 0; asked < 200; asked += 1) {
+      const begun = Date.now();
+      try {
+        await generateText({ ...common, prompt: "write 300 words" });
+      } catch (error) {
+        assert.match(String(error.message), /resets/);
+        assert.ok(Date.now() - begun < 5000, "it waited before it gave up");
+        return;
+      }
+    }
+    assert.fail("a spent budget was answered");
   },
 };
 

@@ -1,0 +1,182 @@
+//! The official clients, unmodified, through a gateway that routes: each sees what it would see without one.
+//!
+//! Each test starts a gateway of its own before a strict upstream and runs one scenario of a script in
+//! `tests/clients/` as a process. The clients are what `scripts/test-environment` installs.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+
+mod support;
+
+#[path = "clients/claude_code.rs"]
+mod claude_code;
+#[path = "clients/scenario.rs"]
+mod scenario;
+
+use std::collections::BTreeMap;
+
+use scenario::Client::{AnthropicNode, AnthropicPython, LangchainPython, LitellmPython, VercelNode};
+use scenario::{Client, Upstream, promises_are_kept};
+use support::{House, TENANTS};
+use tercet::simulated::Behaviour;
+
+/// One test for each line: its name, the client, the scenario, and what the upstream answers.
+macro_rules! clients {
+    ($($name:ident: $client:expr, $scenario:literal, $upstream:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let house = House::start(TENANTS).await;
+            $client.passes(&house, $scenario).await;
+            promises_are_kept(&house, $upstream).await;
+            house.stop().await;
+        }
+    )*};
+}
+
+clients! {
+    the_python_sdk_gets_a_message: AnthropicPython, "message", Upstream::Answers;
+    the_python_sdk_asks_many_at_once: AnthropicPython, "message_async", Upstream::Answers;
+    the_python_sdk_streams: AnthropicPython, "stream", Upstream::Answers;
+    the_python_sdk_streams_asynchronously: AnthropicPython, "stream_async", Upstream::Answers;
+    the_python_sdk_reads_raw_events: AnthropicPython, "stream_events", Upstream::Answers;
+    the_python_sdk_streams_tool_calls: AnthropicPython, "stream_tools", Upstream::Answers;
+    the_python_sdk_calls_tools: AnthropicPython, "tools", Upstream::Answers;
+    the_python_sdk_forces_a_tool: AnthropicPython, "forced_tool", Upstream::Answers;
+    the_python_sdk_thinks_through_a_conversation: AnthropicPython, "conversation", Upstream::Answers;
+    the_python_sdk_caches_a_prompt: AnthropicPython, "cached_prompt", Upstream::Answers;
+    the_python_sdk_runs_tools_in_a_thread: AnthropicPython, "tool_runner", Upstream::Answers;
+    the_python_sdk_runs_tools_streaming: AnthropicPython, "tool_runner_stream", Upstream::Answers;
+    the_python_sdk_runs_tools_without_a_thread: AnthropicPython, "tool_runner_unthreaded", Upstream::Answers;
+    the_python_sdk_runs_tools_asynchronously: AnthropicPython, "tool_runner_async", Upstream::Answers;
+    the_python_sdk_keeps_a_thread: AnthropicPython, "thread", Upstream::Answers;
+    the_python_sdk_parses_structured_output: AnthropicPython, "structured_output", Upstream::Answers;
+    the_python_sdk_runs_batches: AnthropicPython, "batches", Upstream::Answers;
+    the_python_sdk_keeps_files: AnthropicPython, "files", Upstream::Answers;
+    the_python_sdk_lists_models: AnthropicPython, "models", Upstream::Answers;
+    the_python_sdk_counts_tokens: AnthropicPython, "count_tokens", Upstream::Answers;
+    the_python_sdk_uses_every_alias: AnthropicPython, "aliases", Upstream::Answers;
+    the_python_sdk_reads_raw_responses: AnthropicPython, "raw_response", Upstream::Answers;
+    the_python_sdk_raises_the_right_errors: AnthropicPython, "errors", Upstream::Errs;
+
+    the_typescript_sdk_gets_a_message: AnthropicNode, "message", Upstream::Answers;
+    the_typescript_sdk_streams: AnthropicNode, "stream", Upstream::Answers;
+    the_typescript_sdk_reads_raw_events: AnthropicNode, "streamEvents", Upstream::Answers;
+    the_typescript_sdk_calls_tools: AnthropicNode, "tools", Upstream::Answers;
+    the_typescript_sdk_runs_tools_in_a_thread: AnthropicNode, "toolRunner", Upstream::Answers;
+    the_typescript_sdk_keeps_a_thread: AnthropicNode, "thread", Upstream::Answers;
+    the_typescript_sdk_parses_structured_output: AnthropicNode, "structuredOutput", Upstream::Answers;
+    the_typescript_sdk_runs_batches: AnthropicNode, "batches", Upstream::Answers;
+    the_typescript_sdk_keeps_files: AnthropicNode, "files", Upstream::Answers;
+    the_typescript_sdk_lists_models: AnthropicNode, "models", Upstream::Answers;
+    the_typescript_sdk_counts_tokens: AnthropicNode, "countTokens", Upstream::Answers;
+    the_typescript_sdk_raises_the_right_errors: AnthropicNode, "errors", Upstream::Errs;
+
+    langchain_invokes: LangchainPython, "invoke", Upstream::Answers;
+    langchain_streams: LangchainPython, "stream", Upstream::Answers;
+    langchain_calls_tools: LangchainPython, "tools", Upstream::Answers;
+    langchain_parses_structured_output: LangchainPython, "structured_output", Upstream::Answers;
+
+    litellm_completes: LitellmPython, "completion", Upstream::Answers;
+    litellm_streams: LitellmPython, "stream", Upstream::Answers;
+    litellm_calls_tools: LitellmPython, "tools", Upstream::Answers;
+
+    the_vercel_sdk_generates: VercelNode, "generate", Upstream::Answers;
+    the_vercel_sdk_streams: VercelNode, "stream", Upstream::Answers;
+    the_vercel_sdk_runs_tools: VercelNode, "tools", Upstream::Answers;
+    the_vercel_sdk_generates_objects: VercelNode, "object", Upstream::Answers;
+}
+
+/// Two refusals of an overloaded upstream, then the answer; the SDKs are told to be back at once.
+async fn comes_back_after_overload(client: Client) {
+    let house = House::start(TENANTS).await;
+    for _ in 0..2 {
+        house.upstream.script(Behaviour::Status {
+            status: 529,
+            error_type: "overloaded_error".to_owned(),
+            message: "Overloaded".to_owned(),
+            code: None,
+            headers: BTreeMap::from([("retry-after-ms".to_owned(), "20".to_owned())]),
+        });
+    }
+    client.passes(&house, "retries").await;
+    let records = promises_are_kept(&house, Upstream::Errs).await;
+    let statuses: Vec<u64> = records.iter().map(|record| record["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [529, 529, 200], "each attempt of the client is an exchange of its own");
+    assert_eq!(house.upstream.requests().len(), 3, "nothing was retried behind the client's back");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_comes_back_after_overload() {
+    comes_back_after_overload(AnthropicPython).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typescript_sdk_comes_back_after_overload() {
+    comes_back_after_overload(AnthropicNode).await;
+}
+
+/// The script asks until it is refused; what it is refused with ends all asking.
+async fn stops_at_a_spent_budget(client: Client) {
+    let house = House::start(&format!("{TENANTS}\n[tenants.acme.budget]\ndaily = \"0.02 USD\"\n")).await;
+    client.passes(&house, "spent_budget").await;
+    let records = promises_are_kept(&house, Upstream::Errs).await;
+    let (refused, answered): (Vec<_>, Vec<_>) =
+        records.iter().partition(|record| record["outcome"] == "quota_rejected");
+    assert_eq!(refused.len(), 1, "refused once, and not asked again: {records:#?}");
+    assert!(!answered.is_empty() && answered.iter().all(|record| record["status"] == 200), "{answered:#?}");
+    assert_eq!(house.upstream.requests().len(), answered.len(), "a refused request stays here");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_stops_at_a_spent_budget() {
+    stops_at_a_spent_budget(AnthropicPython).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typescript_sdk_stops_at_a_spent_budget() {
+    stops_at_a_spent_budget(AnthropicNode).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn langchain_stops_at_a_spent_budget() {
+    stops_at_a_spent_budget(LangchainPython).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn litellm_stops_at_a_spent_budget() {
+    stops_at_a_spent_budget(LitellmPython).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vercel_sdk_stops_at_a_spent_budget() {
+    stops_at_a_spent_budget(VercelNode).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_opus_are_answered_by_cheaper_tiers_and_none_of_them_fails() {
+    let house = House::start(TENANTS).await;
+    for (client, scenario) in [
+        (AnthropicPython, "message"),
+        (AnthropicPython, "conversation"),
+        (AnthropicPython, "tool_runner"),
+        (AnthropicPython, "structured_output"),
+        (AnthropicNode, "stream"),
+        (AnthropicNode, "tools"),
+        (LangchainPython, "stream"),
+        (LitellmPython, "completion"),
+        (VercelNode, "generate"),
+    ] {
+        client.passes(&house, scenario).await;
+    }
+    let records = promises_are_kept(&house, Upstream::Answers).await;
+    assert!(records.iter().all(|record| record["requested_model"] == "claude-opus-5-5"), "{records:#?}");
+    let mut tiers: BTreeMap<&str, u32> = BTreeMap::new();
+    for record in &records {
+        *tiers.entry(record["tier"].as_str().unwrap()).or_default() += 1;
+        assert_eq!(record["sent_model"], record["answered_model"], "{record:#}");
+    }
+    let cheaper = tiers.get("haiku").unwrap_or(&0) + tiers.get("sonnet").unwrap_or(&0);
+    assert!(cheaper > 0 && tiers.contains_key("opus"), "all went to the same tier: {tiers:?}");
+    house.stop().await;
+}
