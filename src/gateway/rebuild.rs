@@ -135,7 +135,8 @@ impl Views {
     /// Counts what was spent in periods that may still run; a month is the longest.
     fn charge(&self, directory: &Directory, record: &ExchangeRecord) {
         let running = self.now.checked_sub((24 * LONGEST_PERIOD_DAYS).hours()).unwrap_or(Timestamp::MIN);
-        if record.timestamp < running || (record.cost_nanousd.0 == 0 && record.tokens_used == 0) {
+        let at = record.settled_at;
+        if at < running || (record.cost_nanousd.0 == 0 && record.tokens_used == 0) {
             return;
         }
         let user = record.user_id.as_deref().unwrap_or_default();
@@ -149,7 +150,7 @@ impl Views {
                 Claim { account: level.account(&self.accounts), zone: budget.zone.clone(), demands }
             })
             .collect();
-        self.accounts.charge(&claims, record.timestamp.min(self.now));
+        self.accounts.charge(&claims, at.min(self.now));
     }
 }
 

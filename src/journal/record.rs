@@ -89,6 +89,10 @@ pub struct ExchangeRecord {
     pub overhead_us: u64,
     /// How often an upstream was tried.
     pub attempts: u32,
+    /// When it was settled: the time by which its cost counts in a period. In the order of the journal these
+    /// times never go back, so a rebuild counts as the running process did.
+    #[serde(with = "rfc3339")]
+    pub settled_at: Timestamp,
     /// The path it came in on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -157,6 +161,7 @@ impl ExchangeRecord {
             ttft_ms: None,
             overhead_us: 0,
             attempts: 0,
+            settled_at: timestamp,
             endpoint: None,
             mode: None,
             agent_id: None,

@@ -30,6 +30,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.client = exchange.headers.get("user-agent").and_then(|value| value.to_str().ok()).map(shortened);
     record.tags = exchange.tags();
     record.thread_id = exchange.asked.thread.clone().flatten();
+    record.settled_at = exchange.settled_at;
     record.endpoint = Some(exchange.uri.path().to_owned());
     if let Some(decision) = &exchange.decision {
         let sent = exchange.attempts > 0 || exchange.cache == crate::cache::CacheResult::Hit;

@@ -57,6 +57,10 @@ impl Bill {
         if !(200..300).contains(&seen.status) || (seen.error_event && !seen.content) {
             return Self::nothing();
         }
+        if !exchange.endpoint.is_message() && metered.usage.is_none() {
+            // Another path; its size says nothing of what it cost.
+            return Self::nothing();
+        }
         let complete = metered.complete && matches!(ending, Ending::Whole | Ending::Drained);
         let bill = if complete && metered.usage.is_some() {
             Self::of(metered.billed.clone(), UsageSource::Upstream)

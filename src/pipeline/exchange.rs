@@ -78,6 +78,8 @@ pub struct Exchange {
     pub first_content: Option<Instant>,
     /// Our own time by part.
     pub phases: Vec<(Phase, Duration)>,
+    /// When it was settled.
+    pub settled_at: Timestamp,
     /// Another path, used with our credential.
     pub metered_path: bool,
     /// Counts it among the tenant's requests in flight.
@@ -129,6 +131,7 @@ impl Exchange {
             upstream_request_id: None,
             first_content: None,
             phases: Vec::new(),
+            settled_at: tercet.runtime.clock.now(),
             metered_path: false,
             gauge: None,
             sent_at: None,
@@ -157,6 +160,12 @@ impl Exchange {
     /// Notes that the request is about to go upstream.
     pub fn sent(&mut self) {
         self.sent_at = Some(self.tercet.runtime.clock.instant());
+    }
+
+    /// Tells whether the request may have reached the upstream.
+    #[must_use]
+    pub const fn was_sent(&self) -> bool {
+        self.sent_at.is_some()
     }
 
     /// Notes how long a part of our own work took since `begun`.
@@ -261,10 +270,7 @@ impl Exchange {
     /// Returns the model that would answer without routing: the asked one, or what an alias stands for.
     #[must_use]
     pub fn requested_model(&self) -> &str {
-        self.decision
-            .as_ref()
-            .and_then(|decision| decision.candidates.first())
-            .map_or(&self.asked.model, |first| &first.model)
+        self.decision.as_ref().map_or(&self.asked.model, |decision| &decision.reference)
     }
 
     /// Returns the client's tags, at most 16 of 64 characters.
@@ -284,12 +290,12 @@ impl Exchange {
     }
 }
 
-/// The client left after something was held for it and before anything was sent: it is given back, and said so
-/// in the journal, or a restart would take the reservation for a request that a crash cut short.
+/// An exchange that is dropped while something is held for it has not been finished: its client left before
+/// anything was sent. What is held is given back, and said so in the journal, or a restart would take the
+/// reservation for a request that a crash cut short.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            reservation.void();
+        if self.reservation.is_some() {
             finish::abandon(self);
         }
     }

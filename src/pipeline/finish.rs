@@ -170,14 +170,18 @@ fn refusal_headers(exchange: &Exchange, refusal: &Refusal) -> HeaderMap {
     headers
 }
 
-/// Ends an exchange whose client left before anything was sent upstream.
-pub(super) fn abandon(exchange: &Exchange) {
+/// Ends an exchange that was dropped on the way, as it is when its client leaves before anything was sent.
+///
+/// After that only a bug drops one, and the upstream may have done the work: it is charged at the estimate.
+pub(super) fn abandon(exchange: &mut Exchange) {
+    let sent = exchange.was_sent() && exchange.endpoint.is_message();
+    let bill = if sent { Bill::at_estimate(exchange) } else { Bill::nothing() };
+    settle(exchange, &bill);
     if !exchange.is_recorded() {
         return;
     }
-    let bill = Bill::nothing();
     let mut record = account::record(exchange, &bill);
-    record.outcome = Outcome::ClientAborted;
+    record.outcome = if sent { Outcome::ProxyError } else { Outcome::ClientAborted };
     account::publish(exchange, &bill, &record, None);
     let appended = exchange.tercet.runtime.journal.append(&record.into());
     // Queued already unless the queue is full; only then does somebody have to wait for room.
@@ -191,14 +195,15 @@ pub(super) fn close(mut exchange: Box<Exchange>) {
     settle(&mut exchange, &Bill::nothing());
 }
 
-/// Posts the reservation with what the exchange cost, or gives it back.
+/// Posts the reservation with what the exchange cost, or gives it back; once, and at the time the record names.
 fn settle(exchange: &mut Exchange, bill: &Bill) {
+    let at = exchange.tercet.runtime.clock.now();
+    exchange.settled_at = at;
     let Some(reservation) = exchange.reservation.take() else { return };
     if bill.free {
         reservation.void();
     } else {
-        // The record's own time, so that a rebuild from the journal counts it in the same period.
-        reservation.post(&Actual::of(&bill.usage, bill.cost, exchange.timestamp));
+        reservation.post(&Actual::of(&bill.usage, bill.cost, at));
     }
 }
 

@@ -42,17 +42,24 @@ fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
         if let Some((kind, id)) = object_of(route) {
             policy::owns(exchange, kind, id)?;
         }
-        if matches!(route, Route::Other) && !path_is_allowed(exchange) {
+    }
+    if matches!(route, Route::Other) && with_our_credential(exchange) {
+        if !path_is_allowed(exchange) {
             return Err(Refusal::not_found(format!("no such path: {}", exchange.uri.path())));
         }
-        exchange.metered_path = matches!(route, Route::Other);
+        exchange.metered_path = true;
+        return reserve::hold_nothing_yet(exchange);
     }
     reserve::hold_request(exchange)
 }
 
 /// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.
 pub(super) fn owns_objects(exchange: &Exchange) -> bool {
-    matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_)) && exchange.has_tenants()
+    with_our_credential(exchange) && exchange.has_tenants()
+}
+
+fn with_our_credential(exchange: &Exchange) -> bool {
+    matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_))
 }
 
 fn path_is_allowed(exchange: &Exchange) -> bool {

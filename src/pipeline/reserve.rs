@@ -17,8 +17,8 @@ pub(super) fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(
     }
     let begun = exchange.tercet.runtime.clock.instant();
     let estimate = estimate(exchange, envelope);
-    exchange.estimate = Some(estimate);
     take(exchange, charge::claims(exchange, &estimate))?;
+    exchange.estimate = Some(estimate);
     exchange.spent_in(Phase::Limits, begun);
     Ok(())
 }
@@ -26,6 +26,11 @@ pub(super) fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(
 /// Holds the request alone, for an answer that costs nothing.
 pub(super) fn hold_request(exchange: &mut Exchange) -> Result<(), Refusal> {
     take(exchange, charge::request_claims(exchange))
+}
+
+/// Holds a place at every ceiling for a path whose cost is known only from its answer.
+pub(super) fn hold_nothing_yet(exchange: &mut Exchange) -> Result<(), Refusal> {
+    take(exchange, charge::claims(exchange, &Estimate::NOTHING))
 }
 
 fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Result<(), Refusal> {

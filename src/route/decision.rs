@@ -16,6 +16,8 @@ use crate::tier::{Reason, Tier};
 pub struct RouteDecision {
     /// The name in the request.
     pub asked_model: String,
+    /// The model it would go to without routing: the one named, or what an alias stands for.
+    pub reference: String,
     /// Where the request goes.
     pub sent: Choice,
     /// Where it would have gone, in shadow mode or as control.

@@ -79,6 +79,7 @@ impl<'a> Matter<'a> {
         let conversation = self.facts.conversation_stays.map(|stay| stay.reason).or(continues(self.envelope));
         RouteDecision {
             asked_model,
+            reference: self.reference().to_owned(),
             sent,
             would_be,
             acted,
