@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::json::{Cursor, Kind, Malformed};
 
-/// Returns the value of every field named `file_id` in a body, however deep and however spelt.
+/// Returns the value of every field named `file_id` in a body that looks like a file's id, however deep and
+/// however spelt.
 ///
-/// Refuses more than [`FILES_MAX`] of them, and one that is not a string.
+/// Anything else under that name is a tool's own business. Refuses more than [`FILES_MAX`] of them.
 pub fn file_ids(body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {
     let mut cursor = Cursor::new(body)?;
     let mut found = Vec::new();
@@ -36,16 +37,21 @@ fn take<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<()
     let offset = cursor.offset();
     let refused = |message: &str| Malformed { message: message.to_owned(), offset };
     if cursor.kind()? != Kind::String {
-        return Err(refused("file_id: Input should be a valid string"));
+        return walk(cursor, found);
+    }
+    let id = cursor.string()?.unescape().ok_or_else(|| refused("file_id: Input should be a valid string"))?;
+    if !id.starts_with(ID_START) {
+        return Ok(());
     }
     if found.len() >= FILES_MAX {
         return Err(refused("file_id: too many files are named"));
     }
-    found
-        .push(cursor.string()?.unescape().ok_or_else(|| refused("file_id: Input should be a valid string"))?);
+    found.push(id);
     Ok(())
 }
 
+/// How the id of every uploaded file begins.
+pub const ID_START: &str = "file_";
 /// Most files one request may name.
 pub const FILES_MAX: usize = 1_000;
 
@@ -58,6 +64,13 @@ mod tests {
         let body = br#"{"messages":[{"content":[{"source":{"type":"file","file_id":"file_1"}},
             {"type":"container_upload","file\u005fid":"file_2"}]}],"text":"\"file_id\":\"file_3\""}"#;
         assert_eq!(file_ids(body).unwrap(), ["file_1", "file_2"]);
-        assert!(file_ids(br#"{"file_id":7}"#).is_err());
+    }
+
+    #[test]
+    fn a_field_of_a_tool_that_has_the_same_name_is_no_file() {
+        let body = br#"{"tools":[{"input_schema":{"properties":{"file_id":{"type":"string"}}}}],
+            "messages":[{"input":{"file_id":"row 7"}},{"input":{"file_id":7}}]}"#;
+        assert!(file_ids(body).unwrap().is_empty());
+        assert_eq!(file_ids(br#"{"file_id":[{"file_id":"file_1"}]}"#).unwrap(), ["file_1"]);
     }
 }
