@@ -13,11 +13,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
-use super::runtime::Snapshot;
+use super::runtime::{Snapshot, Tercet};
+use crate::journal::ObjectType;
 use crate::route::{Asked, tier_model};
 use crate::tier::Tier;
 use crate::upstream::BodyProblem;
-use crate::wire::batch::BatchRewriter;
+use crate::wire::batch::{BatchRewriter, Named, NamedKind};
 
 /// A client's body on its way up; a batch has its aliases resolved as it passes.
 pub(super) struct Upload {
@@ -26,10 +27,18 @@ pub(super) struct Upload {
     /// Parts of the last chunk that are still to be sent.
     ready: VecDeque<Bytes>,
     snapshot: Arc<Snapshot>,
+    /// Of a batch: whose objects its items may name, where objects have owners.
+    owner: Option<Owner>,
     passed_bytes: u64,
     max_bytes: u64,
     alarm: Pin<Box<Sleep>>,
     silence: Duration,
+}
+
+/// The tenant that sends a batch.
+struct Owner {
+    tercet: Arc<Tercet>,
+    tenant: String,
 }
 
 impl Upload {
@@ -40,7 +49,9 @@ impl Upload {
 
     /// Passes a batch of at most 256 MB, the API's own limit.
     pub(super) fn batch(inner: Incoming, exchange: &Exchange) -> Self {
-        Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES)
+        let owner = super::passthrough::owns_objects(exchange)
+            .then(|| Owner { tercet: Arc::clone(&exchange.tercet), tenant: exchange.tenant().to_owned() });
+        Self { owner, ..Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES) }
     }
 
     fn new(inner: Incoming, exchange: &Exchange, rewriter: Option<BatchRewriter>, max_bytes: u64) -> Self {
@@ -50,6 +61,7 @@ impl Upload {
             rewriter,
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
+            owner: None,
             passed_bytes: 0,
             max_bytes,
             alarm: Box::pin(tokio::time::sleep(silence)),
@@ -66,10 +78,29 @@ impl Upload {
             None => self.ready.push_back(chunk),
             Some(rewriter) => {
                 let snapshot = &self.snapshot;
-                self.ready.extend(rewriter.feed(&chunk, |model| alias(snapshot, model))?);
+                let parts = rewriter.feed(&chunk, |model| alias(snapshot, model))?;
+                for named in rewriter.named() {
+                    self.owner.as_ref().map_or(Ok(()), |owner| owner.check(&named))?;
+                }
+                self.ready.extend(parts);
             }
         }
         Ok(())
+    }
+}
+
+impl Owner {
+    /// Refuses an object of another tenant, as if it did not exist.
+    fn check(&self, named: &Named) -> Result<(), BodyProblem> {
+        let (kind, what) = match named.kind {
+            NamedKind::File => (ObjectType::File, "file"),
+            NamedKind::Container => (ObjectType::Container, "container"),
+            NamedKind::Thread => (ObjectType::Thread, "thread"),
+        };
+        if self.tercet.runtime.ownership.owns(&self.tenant, kind, &named.id) {
+            return Ok(());
+        }
+        Err(format!("requests.{}.params: no such {what}: {}", named.item, named.id).into())
     }
 }
 
