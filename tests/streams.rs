@@ -114,8 +114,9 @@ async fn a_cut_answer_is_visibly_cut_charged_and_not_tried_again() {
             assert!(!answer.complete, "{behaviour:?} {stream}: {}", String::from_utf8_lossy(&answer.body));
             assert!(!String::from_utf8_lossy(&answer.body).contains("message_stop"));
             let records = house.records_when(before + 1).await;
-            // A reset may destroy what was sent, and nobody knows how much that was.
-            let known = !matches!(behaviour, Behaviour::Reset { .. });
+            // Nobody knows what a reset destroyed, or what was written where not one event came.
+            let known =
+                !matches!(behaviour, Behaviour::Reset { .. } | Behaviour::CutAfter { bytes: Some(1), .. });
             let billed = house.upstream.bill().last().filter(|_| known).map_or(0, |call| call.nanousd);
             assert_charged_at_an_estimate(&records[before], billed);
             idle(&house).await;
@@ -178,7 +179,7 @@ async fn a_stream_that_falls_silent_is_cut_after_the_idle_timeout() {
     assert_eq!((answer.head.status(), answer.complete), (200, false));
     assert!(String::from_utf8_lossy(&answer.body).contains("message_start"));
     let records = house.records_when(1).await;
-    assert_charged_at_an_estimate(&records[0], house.upstream.bill()[0].nanousd);
+    assert_charged_at_an_estimate(&records[0], 0);
     idle(&house).await;
     house.stop().await;
 }

@@ -13,27 +13,32 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
-use super::passthrough;
 use super::runtime::{Snapshot, Tercet};
 use crate::journal::ObjectType;
 use crate::route::{Asked, tier_model};
 use crate::tier::Tier;
 use crate::upstream::BodyProblem;
-use crate::wire::batch::{BatchRewriter, Reference, References};
+use crate::wire::batch::{BatchRewriter, Named, NamedKind};
 
 /// A client's body on its way up; a batch has its aliases resolved as it passes.
 pub(super) struct Upload {
     inner: Incoming,
     rewriter: Option<BatchRewriter>,
-    /// Present where every object named has to be the tenant's own.
-    references: Option<(References, Arc<Tercet>, String)>,
     /// Parts of the last chunk that are still to be sent.
     ready: VecDeque<Bytes>,
     snapshot: Arc<Snapshot>,
+    /// Of a batch: whose objects its items may name, where objects have owners.
+    owner: Option<Owner>,
     passed_bytes: u64,
     max_bytes: u64,
     alarm: Pin<Box<Sleep>>,
     silence: Duration,
+}
+
+/// The tenant that sends a batch.
+struct Owner {
+    tercet: Arc<Tercet>,
+    tenant: String,
 }
 
 impl Upload {
@@ -44,20 +49,19 @@ impl Upload {
 
     /// Passes a batch of at most 256 MB, the API's own limit.
     pub(super) fn batch(inner: Incoming, exchange: &Exchange) -> Self {
-        Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES)
+        let owner = super::passthrough::owns_objects(exchange)
+            .then(|| Owner { tercet: Arc::clone(&exchange.tercet), tenant: exchange.tenant().to_owned() });
+        Self { owner, ..Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES) }
     }
 
     fn new(inner: Incoming, exchange: &Exchange, rewriter: Option<BatchRewriter>, max_bytes: u64) -> Self {
         let silence = exchange.snapshot.config.server.body_timeout;
-        let checked = rewriter.is_some() && passthrough::owns_objects(exchange);
-        let references = checked
-            .then(|| (References::default(), Arc::clone(&exchange.tercet), exchange.tenant().to_owned()));
         Self {
             inner,
             rewriter,
-            references,
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
+            owner: None,
             passed_bytes: 0,
             max_bytes,
             alarm: Box::pin(tokio::time::sleep(silence)),
@@ -70,25 +74,33 @@ impl Upload {
         if self.passed_bytes > self.max_bytes {
             return Err(format!("the body is over the limit of {} bytes", self.max_bytes).into());
         }
-        if let Some((references, tercet, tenant)) = &mut self.references {
-            for reference in references.feed(&chunk)? {
-                let (kind, id) = match &reference {
-                    Reference::File(id) => (ObjectType::File, id),
-                    Reference::Container(id) => (ObjectType::Container, id),
-                };
-                if !tercet.runtime.ownership.owns(tenant, kind, id) {
-                    return Err(format!("requests: there is no such object: {id}").into());
-                }
-            }
-        }
         match &mut self.rewriter {
             None => self.ready.push_back(chunk),
             Some(rewriter) => {
                 let snapshot = &self.snapshot;
-                self.ready.extend(rewriter.feed(&chunk, |model| alias(snapshot, model))?);
+                let parts = rewriter.feed(&chunk, |model| alias(snapshot, model))?;
+                for named in rewriter.named() {
+                    self.owner.as_ref().map_or(Ok(()), |owner| owner.check(&named))?;
+                }
+                self.ready.extend(parts);
             }
         }
         Ok(())
+    }
+}
+
+impl Owner {
+    /// Refuses an object of another tenant, as if it did not exist.
+    fn check(&self, named: &Named) -> Result<(), BodyProblem> {
+        let (kind, what) = match named.kind {
+            NamedKind::File => (ObjectType::File, "file"),
+            NamedKind::Container => (ObjectType::Container, "container"),
+            NamedKind::Thread => (ObjectType::Thread, "thread"),
+        };
+        if self.tercet.runtime.ownership.owns(&self.tenant, kind, &named.id) {
+            return Ok(());
+        }
+        Err(format!("requests.{}.params: no such {what}: {}", named.item, named.id).into())
     }
 }
 

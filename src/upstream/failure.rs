@@ -119,7 +119,10 @@ impl UpstreamFailure {
             return (failure, reused);
         }
         if cause.is_user() {
-            let message = "the client's request body broke off while it was being sent";
+            // The cause is a body of ours, or the client's connection; what it says is meant for clients.
+            let said = cause.source().map(ToString::to_string);
+            let message = said
+                .unwrap_or_else(|| "the client's request body broke off while it was being sent".to_owned());
             return (Self::new(Phase::Write, FailureKind::Request, message), false);
         }
         if cause.is_parse_too_large() {

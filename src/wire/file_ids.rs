@@ -17,7 +17,7 @@ pub fn file_ids(body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {
 }
 
 /// Tells whether nothing below a field of this name is a reference to an upstream object.
-pub(super) fn is_opaque(name: &str) -> bool {
+fn is_opaque(name: &str) -> bool {
     OPAQUE_FIELDS.contains(&name)
 }
 
@@ -39,17 +39,19 @@ fn walk<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<()
 fn take<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<(), Malformed> {
     let offset = cursor.offset();
     let refused = |message: &str| Malformed { message: message.to_owned(), offset };
+    let id = cursor.string()?.unescape().ok_or_else(|| refused("file_id: Input should be a valid string"))?;
     if found.len() >= FILES_MAX {
         return Err(refused("file_id: too many files are named"));
     }
-    found
-        .push(cursor.string()?.unescape().ok_or_else(|| refused("file_id: Input should be a valid string"))?);
+    found.push(id);
     Ok(())
 }
 
 /// A tool's input and a schema are the client's own words; the upstream looks nothing up in them.
 const OPAQUE_FIELDS: [&str; 6] =
     ["input", "tools", "tool_choice", "output_config", "metadata", "mcp_servers"];
+/// How the id of every uploaded file begins.
+pub const ID_START: &str = "file_";
 /// Most files one request may name.
 pub const FILES_MAX: usize = 1_000;
 

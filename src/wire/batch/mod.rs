@@ -6,11 +6,13 @@
 //! text is UTF-8 is checked in model names only. A refusal may come when part of the body has been sent.
 
 mod lexer;
-mod references;
+mod named;
 
 use bytes::Bytes;
 use lexer::{Lexer, Token};
-pub use references::{Reference, References};
+use named::{Names, PARAMS_DEPTH};
+
+pub use named::{Named, NamedKind};
 
 use crate::wire::json::{Malformed, Text, quote};
 
@@ -28,6 +30,7 @@ pub struct BatchRewriter {
     /// The raw text being captured, without quotes.
     held: Vec<u8>,
     item: Item,
+    names: Names,
     summary: BatchSummary,
 }
 
@@ -79,6 +82,8 @@ enum Capture {
     Name,
     Model,
     MaxTokens,
+    DeepName,
+    NamedId,
 }
 
 impl BatchRewriter {
@@ -115,6 +120,11 @@ impl BatchRewriter {
         Ok(output)
     }
 
+    /// Returns the upstream objects named by what was fed since this was last asked.
+    pub fn named(&mut self) -> Vec<Named> {
+        self.names.found()
+    }
+
     /// Checks that the body has ended and returns what it asked for.
     pub fn finish(self) -> Result<BatchSummary, Malformed> {
         self.lexer.end(self.offset)?;
@@ -124,8 +134,15 @@ impl BatchRewriter {
     /// Follows one token; tells whether it ended a model's name.
     fn take(&mut self, token: &Token, bytes: &[u8], position: usize) -> Result<bool, Malformed> {
         let here = self.on_path == self.lexer.depth();
+        if matches!(token, Token::Open { .. } | Token::ScalarBegin) {
+            self.names.pass();
+        }
         match token {
             Token::Between => {}
+            Token::StringBegin { name: false } if self.names.expects() => self.begin(Capture::NamedId),
+            Token::StringBegin { name: true } if !here && self.on_path == PARAMS_DEPTH => {
+                self.begin(Capture::DeepName);
+            }
             Token::Open { object } => self.open(*object, position)?,
             Token::Close => self.close(position)?,
             Token::StringBegin { name: true } if here => self.begin(Capture::Name),
@@ -136,6 +153,14 @@ impl BatchRewriter {
             Token::StringEnd { escaped } => match self.capture {
                 Capture::Name => self.end_name(*escaped, position)?,
                 Capture::Model => return Ok(true),
+                Capture::DeepName => {
+                    self.capture = Capture::Nothing;
+                    self.names.deep_field(&self.held, *escaped, self.lexer.depth());
+                }
+                Capture::NamedId => {
+                    self.capture = Capture::Nothing;
+                    self.names.take(&self.held, *escaped, self.summary.items);
+                }
                 Capture::Nothing | Capture::MaxTokens => {}
             },
             Token::ScalarEnd => {
@@ -234,10 +259,14 @@ impl BatchRewriter {
         match self.capture {
             Capture::Model => Err(self.refuse("String should have at most 1024 characters", position)),
             Capture::MaxTokens => Err(self.refuse("Input should be a valid integer", position)),
-            Capture::Name | Capture::Nothing => {
+            Capture::NamedId => Err(self.refuse("an id should have at most 1024 characters", position)),
+            Capture::Name | Capture::DeepName | Capture::Nothing => {
                 // Longer than any name that matters, even if every letter of it were escaped.
+                if self.capture == Capture::Name {
+                    self.field = Field::Other;
+                    self.names.field(None);
+                }
                 self.capture = Capture::Nothing;
-                self.field = Field::Other;
                 Ok(())
             }
         }
@@ -255,6 +284,9 @@ impl BatchRewriter {
             (4, Some("max_tokens")) => Field::MaxTokens,
             _ => Field::Other,
         };
+        if depth == PARAMS_DEPTH {
+            self.names.field(name.as_deref());
+        }
         if self.field == Field::Other {
             return Ok(());
         }

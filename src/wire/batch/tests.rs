@@ -155,3 +155,28 @@ proptest! {
         prop_assert_eq!(feed(body.chunks(1), |_| None).map_err(|refused| refused.message), ours.map_err(|refused| refused.message));
     }
 }
+
+#[test]
+fn objects_that_items_name_are_found_however_the_body_is_cut() {
+    let body = br#"{"requests":[{"params":{"model":"m","messages":[{"file\u005fid":"file_1","x":{"file_id":"row"}}],
+        "container":"container_1","thread":{"type":"continue","previous_message_id":"msg_1"}}},{"custom_id":"file_id",
+        "params":{"container":{"skills":[{"id":"no"}],"id":"container_2"},"diagnostics":{"previous_message_id":"no"},
+        "input":{"file_id":{"type":"file_9"},"container":"no","id":"no"},"model":"m","\u0063ontainer":"container_3"}}]}"#;
+    for size in 1..=body.len() {
+        let mut rewriter = BatchRewriter::default();
+        let mut named = Vec::new();
+        for chunk in body.chunks(size) {
+            rewriter.feed(&Bytes::copy_from_slice(chunk), |_| None).unwrap();
+            named.extend(rewriter.named());
+        }
+        let found: Vec<_> = named.iter().map(|named| (named.kind, named.id.as_str(), named.item)).collect();
+        let expected = [
+            (NamedKind::File, "file_1", 0),
+            (NamedKind::Container, "container_1", 0),
+            (NamedKind::Thread, "msg_1", 0),
+            (NamedKind::Container, "container_2", 1),
+            (NamedKind::Container, "container_3", 1),
+        ];
+        assert_eq!(found, expected, "in pieces of {size}");
+    }
+}
