@@ -119,7 +119,9 @@ fn estimate(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending)
     let mut usage = metered.usage.unwrap_or(Usage { input_tokens: held.prompt_tokens, ..Usage::default() });
     // No event carries a token in fewer bytes than this; what the upstream wrote after the cut is unknown.
     let passed = seen.passed_bytes / BYTES_PER_STREAMED_TOKEN;
-    let unseen = if ending == Ending::Abandoned { held.output_tokens } else { 0 };
+    // An answer that is not streamed was made whole before its first byte left.
+    let made_whole = ending == Ending::Cut && !exchange.asked.stream;
+    let unseen = if ending == Ending::Abandoned || made_whole { held.output_tokens } else { 0 };
     usage.output_tokens = usage.output_tokens.max(passed).max(unseen).min(max_tokens);
     let terms = metered.billed.first().map_or(exchange.asked.terms, |work| work.terms);
     let model = metered.answered_model.clone().unwrap_or_else(|| exchange.sent_model().to_owned());
