@@ -15,7 +15,7 @@ use crate::config::{self, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
-use crate::telemetry::Phase;
+use crate::telemetry::{self, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody};
@@ -79,6 +79,8 @@ pub struct Exchange {
     pub phases: Vec<(Phase, Duration)>,
     /// Another path, used with our credential.
     pub metered_path: bool,
+    /// Counts it in the tenant's gauge, once known.
+    pub in_flight: Option<telemetry::InFlight>,
     sent_at: Option<Instant>,
     _in_flight: InFlight,
 }
@@ -127,6 +129,7 @@ impl Exchange {
             first_content: None,
             phases: Vec::new(),
             metered_path: false,
+            in_flight: None,
             sent_at: None,
             _in_flight: InFlight::enter(tercet),
             tercet: Arc::clone(tercet),
