@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use http::Method;
 use jiff::Timestamp;
-use support::http::{Answer, ask, message, open, send};
-use support::read::{idle, standing, sum};
+use support::http::{Answer, ask, get, message, open, send};
+use support::read::{idle, metric, standing, sum};
 use support::{ACME, House, RIVAL};
 use tercet::simulated::Behaviour;
 use tercet::store::{AccountId, Cell, Period, Rate, Unit};
@@ -146,6 +146,12 @@ async fn as_many_requests_are_in_flight_as_allowed() {
         house.upstream.script(Behaviour::Pause { after_events: 2, ms: 1_500 });
         streams.push(open(Method::POST, &url, &headers, body.clone()).await);
     }
+    let text = get(&house.admin_url, "", "/metrics").await.body;
+    let gauge = |text: &[u8]| {
+        metric(std::str::from_utf8(text).unwrap(), "tercet_inflight_requests", "tenant=\"acme\"")
+            / 1_000_000_000
+    };
+    assert_eq!(gauge(&text), 3, "requests being handled are counted");
     let fourth = message(&house.url, ACME, ask("claude-haiku-5-5", "say hi")).await;
     assert_rate_limited(&fourth);
     assert_eq!(fourth.header("retry-after"), "1");
@@ -155,6 +161,7 @@ async fn as_many_requests_are_in_flight_as_allowed() {
     }
     assert_eq!(message(&house.url, ACME, ask("claude-haiku-5-5", "say hi")).await.status, 200);
     idle(&house).await;
+    assert_eq!(gauge(&get(&house.admin_url, "", "/metrics").await.body), 0);
     house.stop().await;
 }
 

@@ -1,0 +1,261 @@
+//! One number: the counter that enforces, the journal, the metric and the reports agree to the nano-dollar.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+
+mod support;
+
+use std::sync::Arc;
+
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use support::http::{get, message, open, send};
+use support::read::{idle, metric, nanos, spent_today, sum};
+use support::{ACME, House, RIVAL, process};
+use tercet::simulated::Behaviour;
+use tercet::store::AccountId;
+use tokio::io::AsyncWriteExt;
+
+const CONFIG: &str = r#"
+[routing]
+mode = "enforce"
+[cache]
+enabled = true
+[tenants.acme.budget]
+daily = "100.00 USD"
+[[tenants.acme.keys]]
+id = "acme-1"
+user = "ann"
+secret = { env = "ACME_KEY" }
+[[tenants.rival.keys]]
+id = "rival-1"
+user = "rob"
+secret = { env = "RIVAL_KEY" }
+"#;
+
+/// Seeded variety (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
+    }
+}
+
+fn fault(dice: &mut Dice) -> Option<Behaviour> {
+    let failed = |status, kind: &str| Behaviour::Status {
+        status,
+        error_type: kind.to_owned(),
+        message: "by script".to_owned(),
+        code: None,
+        headers: std::collections::BTreeMap::default(),
+    };
+    Some(match dice.below(16) {
+        0 => failed(529, "overloaded_error"),
+        1 => failed(500, "api_error"),
+        2 => failed(429, "rate_limit_error"),
+        3 => Behaviour::CutAfter { events: Some(4), bytes: None },
+        4 => Behaviour::ErrorEvent {
+            after_events: 4,
+            error_type: "overloaded_error".to_owned(),
+            message: "late".to_owned(),
+        },
+        5 => Behaviour::Reset { after_bytes: 900 },
+        6 => Behaviour::CloseBeforeAnswer,
+        7 => Behaviour::NoUsage,
+        8 => Behaviour::Gzip,
+        9 => Behaviour::OddChunks { sizes: vec![7, 1, 300] },
+        10 => Behaviour::WebSearches { count: 2 },
+        _ => return None,
+    })
+}
+
+fn body(dice: &mut Dice) -> String {
+    let model = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "tercet-auto"][dice.below(4)];
+    let mut body = serde_json::json!({
+        "model": model, "max_tokens": 300 + dice.below(900),
+        "messages": [{ "role": "user", "content": format!("write {} words", 5 + dice.below(200)) }],
+    });
+    if dice.below(2) == 0 {
+        body["stream"] = true.into();
+    }
+    if dice.below(3) == 0 {
+        let text = format!("You are patient. {}", "Answer in full sentences. ".repeat(1_200));
+        body["system"] =
+            serde_json::json!([{ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }]);
+    }
+    body.to_string()
+}
+
+/// Sends one request; some clients leave early, some answers break.
+async fn one(house: &House, dice: &mut Dice, before: &mut Vec<(&'static str, String)>) {
+    let (key, text) = match before.len() {
+        count if count > 0 && dice.below(4) == 0 => before[dice.below(count)].clone(),
+        _ => ([ACME, RIVAL][dice.below(2)], body(dice)),
+    };
+    before.push((key, text.clone()));
+    let leaves = dice.below(4) == 0 && text.contains("\"stream\":true");
+    if let Some(fault) = fault(dice) {
+        house.upstream.script(fault);
+    } else if leaves {
+        house.upstream.script(Behaviour::Pause { after_events: 3, ms: 100 });
+    }
+    let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
+    let mut answer =
+        open(Method::POST, &format!("{}/v1/messages", house.url), &headers, text).await.into_body();
+    if leaves {
+        drop(answer.frame().await);
+        return;
+    }
+    while let Some(Ok(_)) = answer.frame().await {}
+}
+
+/// Forgets what was scripted for a request that the cache answered.
+async fn forget_scripts(house: &House) {
+    let probe = serde_json::json!({ "model": "claude-haiku-5-5", "max_tokens": 1,
+        "messages": [{ "role": "user", "content": "say x" }] });
+    let headers = [("x-api-key", "probe"), ("anthropic-version", "2023-06-01")];
+    let url = format!("{}/_simulated/script", house.upstream.url());
+    let waiting = |answer: Value| answer["waiting"].as_u64().unwrap();
+    let count = waiting(send(Method::POST, &url, &[], "[]").await.json());
+    for _ in 0..count {
+        let url = format!("{}/v1/messages", house.upstream.url());
+        send_quietly(&url, &headers, probe.to_string()).await;
+    }
+}
+
+/// Sends a request whose answer may be broken by script.
+async fn send_quietly(url: &str, headers: &[(&str, &str)], body: String) {
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<http_body_util::Full<bytes::Bytes>>();
+    let mut request = http::Request::post(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if let Ok(answer) = client.request(request.body(http_body_util::Full::new(body.into())).unwrap()).await {
+        drop(answer.into_body().collect().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_counter_the_journal_the_metric_and_the_reports_are_one_number() {
+    let house = House::start(CONFIG).await;
+    let mut dice = Dice(20_261_120);
+    let mut before = Vec::new();
+    for _ in 0..60 {
+        one(&house, &mut dice, &mut before).await;
+        idle(&house).await;
+        forget_scripts(&house).await;
+    }
+    let records = house.records_when(60).await;
+    assert_eq!(records.len(), 60, "each request has one record");
+    let outcome = |name: &str| records.iter().filter(|record| record["outcome"] == name).count();
+    let hits = records.iter().filter(|record| record["cache"] == "hit").count();
+    let mix = [outcome("ok"), outcome("upstream_error"), outcome("client_aborted"), hits];
+    assert!(mix[0] > 20 && mix[1] > 2 && mix[2] > 0 && mix[3] > 2, "{mix:?}");
+    agree(&house, &records).await;
+    bills_match(&house, &records);
+
+    let spent = spent_today(&house, &AccountId::organisation());
+    let (upstream, folder) = house.stop().await;
+    let house = House::start_before(upstream, folder, CONFIG).await;
+    assert_eq!(spent_today(&house, &AccountId::organisation()), spent, "rebuilt from the journal");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_leave_at_once_leave_no_reservation_behind() {
+    let house = House::start(CONFIG).await;
+    let body = support::http::ask("claude-haiku-5-5", "say hi");
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: tercet\r\nx-api-key: {ACME}\r\nanthropic-version: 2023-06-01\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let port: u16 = house.url.rsplit(':').next().unwrap().parse().unwrap();
+    for round in 0..20 {
+        let mut leaving = Vec::new();
+        for _ in 0..15 {
+            let mut client = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            leaving.push(client);
+        }
+        // Gone at different moments of the way: while reading, reserving, recording, sending.
+        tokio::time::sleep(std::time::Duration::from_micros(100 * round)).await;
+        drop(leaving);
+    }
+    assert_eq!(message(&house.url, ACME, body).await.status, 200);
+    idle(&house).await;
+    let spent = spent_today(&house, &AccountId::organisation());
+    let (upstream, folder) = house.stop().await;
+    assert_eq!(sum(&support::records(folder.path()), "cost_nanousd"), spent);
+    let house = House::start_before(upstream, folder, CONFIG).await;
+    assert_eq!(spent_today(&house, &AccountId::organisation()), spent, "nothing was left open");
+    house.stop().await;
+}
+
+/// Every view of what was spent, per tenant and in all.
+async fn agree(house: &House, records: &[Value]) {
+    let metrics = get(&house.admin_url, "", "/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let journal = house.folder.path().join("data").display().to_string();
+    for tenant in ["", "acme", "rival"] {
+        let mine: Vec<Value> =
+            records.iter().filter(|r| tenant.is_empty() || r["tenant"] == tenant).cloned().collect();
+        let spent = sum(&mine, "cost_nanousd");
+        assert!(spent > 0);
+        let id =
+            if tenant.is_empty() { AccountId::organisation() } else { AccountId::tenant(Arc::from(tenant)) };
+        assert_eq!(spent_today(house, &id), spent, "counter of {id}");
+        let label = if tenant.is_empty() { String::new() } else { format!("tenant=\"{tenant}\"") };
+        assert_eq!(metric(&text, "tercet_cost_usd_total", &label), spent, "metric {tenant}");
+        let (path, mut arguments) = match tenant {
+            "" => ("/admin/v1/usage".to_owned(), vec!["usage", "--json", "--journal", &journal]),
+            _ => (
+                format!("/admin/v1/usage?tenant={tenant}"),
+                vec!["usage", "--json", "--journal", &journal, "--tenant", tenant],
+            ),
+        };
+        arguments.extend(["--by", "user"]);
+        let usage = get(&house.admin_url, "", &path).await.json();
+        let (code, out, error) = process::run(&arguments);
+        assert_eq!(code, 0, "{error}");
+        let reported: Value = serde_json::from_str(&out).unwrap();
+        for report in [&usage, &reported] {
+            let totals = &report["totals"];
+            assert_eq!(totals["cost_nanousd"], spent, "{tenant}: {report}");
+            assert_eq!(nanos(totals["cost_usd"].as_str().unwrap()), spent);
+            assert_eq!(totals["requests"], mine.len());
+            for field in ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens"] {
+                assert_eq!(totals[field], sum(&mine, field), "{field}");
+            }
+            let rows = report["rows"].as_array().unwrap();
+            assert!(rows.is_empty() || sum(rows, "cost_nanousd") == spent);
+        }
+    }
+    assert_eq!(metric(&text, "tercet_reserved_usd", ""), 0);
+    assert_eq!(metric(&text, "tercet_reservations_leaked_total", ""), 0);
+}
+
+/// What the upstream counted is what it billed, and where it could not say the charge is an estimate.
+fn bills_match(house: &House, records: &[Value]) {
+    let sent: Vec<&Value> = records.iter().filter(|record| record["cache"] != "hit").collect();
+    for call in house.upstream.bill() {
+        let Some(record) =
+            sent.iter().find(|record| record["upstream_request_id"] == call.request_id.as_str())
+        else {
+            continue;
+        };
+        let cost = record["cost_nanousd"].as_i64().unwrap();
+        let billed = i64::try_from(call.nanousd).unwrap();
+        if record["usage_source"] == "upstream" && cost > 0 {
+            assert_eq!(cost, billed, "{record}\n{call:?}");
+        } else {
+            assert!(cost >= billed, "charged less than billed: {record}\n{call:?}");
+        }
+    }
+}
