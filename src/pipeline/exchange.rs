@@ -15,7 +15,7 @@ use crate::config::{self, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
-use crate::telemetry::Phase;
+use crate::telemetry::{self, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody};
@@ -80,6 +80,8 @@ pub struct Exchange {
     /// Another path, used with our credential.
     pub metered_path: bool,
     sent_at: Option<Instant>,
+    /// The tenant's place in the gauge of requests being handled, once the tenant is known.
+    pub handled: Option<telemetry::InFlight>,
     _in_flight: InFlight,
 }
 
@@ -128,6 +130,7 @@ impl Exchange {
             phases: Vec::new(),
             metered_path: false,
             sent_at: None,
+            handled: None,
             _in_flight: InFlight::enter(tercet),
             tercet: Arc::clone(tercet),
         })
