@@ -70,6 +70,14 @@ async fn asked_by_tier(admin_url: &str) -> Vec<(String, u64)> {
     usage["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
+/// Requests being handled, by the gauge of every tenant.
+async fn handled(admin_url: &str) -> u64 {
+    let metrics = get(admin_url, "", "/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    let gauges = text.lines().filter(|line| line.starts_with("tercet_inflight_requests{"));
+    gauges.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_answers_and_shows_traffic_on_several_tiers() {
     let mut demo = Demo::start(&["--json", "--for", "5m"]);
@@ -80,14 +88,16 @@ async fn the_demo_answers_and_shows_traffic_on_several_tiers() {
         support::http::message(&base_url, &key, support::http::ask("claude-opus-5-5", "Hello")).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
 
-    let mut tiers = Vec::new();
+    let (mut tiers, mut handled_seen) = (Vec::new(), false);
     for _ in 0..600 {
         tiers = asked_by_tier(&admin_url).await;
-        if tiers.len() >= 3 && tiers.iter().map(|(_, requests)| requests).sum::<u64>() >= 12 {
+        handled_seen |= handled(&admin_url).await > 0;
+        if handled_seen && tiers.len() >= 3 && tiers.iter().map(|(_, requests)| requests).sum::<u64>() >= 12 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert!(handled_seen, "the gauge of requests being handled never moved");
     assert!(tiers.len() >= 2, "traffic on one tier only: {tiers:?}");
     let page = get(&admin_url, "", "/?live=off").await;
     assert!(String::from_utf8_lossy(&page.body).contains("Tier mix today"));

@@ -264,3 +264,85 @@ fn every_make_target_the_documents_name_exists() {
         }
     }
 }
+
+/// The fenced blocks of a document in one language, each with the line it begins on.
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<(usize, &'a str)> {
+    let (fence, mut found, mut at) = (format!("```{language}\n"), Vec::new(), 0);
+    while let Some(start) = document[at..].find(&fence) {
+        let begin = at + start + fence.len();
+        let length = document[begin..].find("```").unwrap_or_else(|| panic!("a block that never ends"));
+        found.push((document[..begin].lines().count() + 1, &document[begin..begin + length]));
+        at = begin + length + 3;
+    }
+    found
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_valid() {
+    let mut documents = files_under("docs", "md");
+    documents.push(("README.md".to_owned(), fs::read_to_string(root().join("README.md")).unwrap()));
+    let environment = |name: &str| Some(format!("secret-of-{name}"));
+    let mut checked = 0;
+    for (document, text) in &documents {
+        for (line, block) in blocks(text, "toml") {
+            checked += 1;
+            if let Err(problems) = tercet::config::parse(block, None, &environment) {
+                let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                panic!("{document}:{line} is refused:\n{}", told.join("\n"));
+            }
+        }
+    }
+    assert!(checked >= 2, "only {checked} configurations were found");
+}
+
+/// What `tercet ARGUMENTS --help` says, or `None` where there is no such verb.
+fn help(arguments: &[&str]) -> Option<String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tercet"));
+    let output = command.args(arguments).arg("--help").output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+/// Every command of ours in a document: in backquotes, or as an indented line.
+fn commands(document: &str) -> Vec<Vec<&str>> {
+    let quoted = document.split('`').skip(1).step_by(2);
+    let indented = document.lines().filter(|line| line.starts_with("    "));
+    quoted
+        .chain(indented)
+        .filter_map(|text| {
+            let text = text.trim().trim_start_matches("./target/release/");
+            let text = text.split(" #").next().unwrap_or(text);
+            Some(text.strip_prefix("tercet ")?.split_whitespace().collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_the_documents_name_exists() {
+    let mut checked = 0;
+    for name in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/operations.md"] {
+        let document = fs::read_to_string(root().join(name)).unwrap();
+        for words in commands(&document) {
+            checked += 1;
+            // A table of verbs, `a | b`, names each of them.
+            let verbs: Vec<&str> =
+                words.split(|word| *word == "|").filter_map(|part| part.first().copied()).collect();
+            let two = words.get(1).filter(|word| word.chars().all(|letter| letter.is_ascii_lowercase()));
+            for verb in &verbs {
+                assert!(help(&[verb]).is_some(), "{name} names `tercet {verb}`");
+            }
+            let path: Vec<&str> = match two {
+                Some(second) if matches!(words[0], "keys" | "audit") => vec![words[0], *second],
+                _ => vec![words[0]],
+            };
+            let told = help(&path).unwrap_or_else(|| panic!("{name} names `tercet {}`", path.join(" ")));
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(
+                    told.contains(option),
+                    "{name} gives `tercet {}` the option {option}",
+                    path.join(" ")
+                );
+            }
+        }
+    }
+    assert!(checked >= 10, "only {checked} commands were found");
+}

@@ -233,7 +233,8 @@ fn tenant_line(overview: &Overview, tenant: &TenantSpending) -> Markup {
 
 fn budget_bar(overview: &Overview, budget: &Budget) -> Markup {
     let spent = u64::try_from(budget.spent.0).unwrap_or(0);
-    let share = permille(spent, budget.ceiling.0.unsigned_abs());
+    // A little is shown as a little, never as nothing.
+    let share = permille(spent, budget.ceiling.0.unsigned_abs()).max(u64::from(spent > 0));
     let (state, word) = match share {
         1_000.. => ("over", "spent, "),
         _ if share >= u64::from(budget.warn_at_permille) => ("near", "nearly spent, "),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -266,7 +267,7 @@ fn recent_of(record: &ExchangeRecord) -> RecentExchange {
         record.decision.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let reasons = decision.get("reasons").and_then(Value::as_array).into_iter().flatten();
     RecentExchange {
-        time: record.timestamp,
+        time: ended(record),
         request_id: record.request_id.to_string(),
         tenant: record.tenant.clone(),
         user: text(&record.user_id),
@@ -282,6 +283,11 @@ fn recent_of(record: &ExchangeRecord) -> RecentExchange {
         status: record.status,
         from_cache: record.cache.as_deref() == Some("hit"),
     }
+}
+
+/// Returns when an exchange ended: the order in which they are listed.
+fn ended(record: &ExchangeRecord) -> Timestamp {
+    record.timestamp.checked_add(Duration::from_millis(record.latency_ms)).unwrap_or(record.timestamp)
 }
 
 fn start_of(now: Timestamp, month: bool) -> Timestamp {

@@ -24,7 +24,7 @@ use super::serving;
 use super::simulate;
 use super::span;
 use crate::config::{self, Config, LogFormat};
-use crate::gateway::Origin;
+use crate::gateway::{Gateway, Origin};
 use folder::Folder;
 use people::People;
 
@@ -47,8 +47,7 @@ pub(super) async fn demo(asked: &Demo) -> Ending {
     let upstream = simulate::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), PACE, FIRST_BYTE).await?;
     let folder = Folder::make()?;
     let people = People::invite()?;
-    let config = configuration(upstream.url(), folder.path(), &people)?;
-    let gateway = serving::start(config, Origin { file: None, mode: None }).await?;
+    let gateway = start(upstream.url(), folder.path(), &people).await?;
     let (base_url, admin_url) = (gateway.data_url(), gateway.admin_url());
     if asked.json {
         print_json(&json!({"base_url": base_url, "admin_url": admin_url, "key": people.first_key()}))?;
@@ -67,6 +66,21 @@ pub(super) async fn demo(asked: &Demo) -> Ending {
     let ended = serving::serve(gateway, stop).await;
     upstream.stop().await;
     ended
+}
+
+/// Starts the gateway; where another process takes a port between the look and the binding, on others.
+async fn start(upstream_url: &str, journal: &Path, people: &People) -> Result<Gateway, Failure> {
+    let mut starts = 1;
+    loop {
+        let config = configuration(upstream_url, journal, people)?;
+        let ports = [config.server.listen, config.admin.listen];
+        let started = serving::start(config, Origin { file: None, mode: None }).await;
+        let overtaken = started.is_err() && ports.iter().any(|port| TcpListener::bind(port).is_err());
+        if !overtaken || starts == STARTS_MAX {
+            return started;
+        }
+        starts += 1;
+    }
 }
 
 fn introduction(base_url: &str, admin_url: &str, key: &str) -> String {
@@ -117,6 +131,7 @@ fn free_port(wanted: u16, taken: Option<u16>) -> Result<u16, Failure> {
 
 const CREDENTIAL: &str = "TERCET_DEMO_CREDENTIAL";
 const PORTS_TRIED: u16 = 200;
+const STARTS_MAX: u32 = 10;
 
 /// Slow enough for streams to look alive.
 const PACE: Duration = Duration::from_millis(20);
