@@ -14,7 +14,7 @@ use super::format::{count, dollars, dollars_to, percent, permille, query_value, 
 use super::overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 use super::reply::Problem;
 use super::{AdminState, api, mode_name};
-use crate::money::NanoUsd;
+use crate::config::Mode;
 
 pub(super) async fn page(
     State(state): State<AdminState>,
@@ -108,7 +108,7 @@ fn figures(overview: &Overview) -> Markup {
                 p.number { (dollars(today.spent)) }
                 p.note { (dollars(month.spent)) " this month, " (count(today.requests)) " requests today" }
             }
-            (saved(today, overview.would_save_today))
+            (saved(today, overview))
             div.figure {
                 h2 { "Against all Opus" }
                 p.number { (dollars(today.baseline_all_opus - today.spent)) }
@@ -123,19 +123,21 @@ fn figures(overview: &Overview) -> Markup {
     }
 }
 
-fn saved(today: &Spending, would_save: Option<NanoUsd>) -> Markup {
+fn saved(today: &Spending, overview: &Overview) -> Markup {
     let saved = today.baseline_requested - today.spent;
     let share = permille(u64::try_from(saved.0).unwrap_or(0), today.baseline_requested.0.unsigned_abs());
     html! {
         div.figure.lead {
-            @if let Some(amount) = would_save {
+            @if let Some(amount) = overview.would_save_today {
                 h2 { "Would have saved today" }
                 p.number { (dollars(amount)) }
                 p.note { "Shadow mode: decided and recorded, sent as asked" }
             } @else {
                 h2 { "Saved today, net" }
                 p.number { (dollars(saved)) @if share > 0 { " " small { (percent(share)) } } }
-                p.note { (dollars(today.baseline_requested)) " as asked − " (dollars(today.spent)) " paid, cache rewrites included" }
+                @if overview.mode == Mode::Shadow {
+                    p.note { "Shadow mode sends as asked: decisions are recorded, not acted upon" }
+                } @else { p.note { (dollars(today.baseline_requested)) " as asked − " (dollars(today.spent)) " paid, cache rewrites included" } }
             }
         }
     }
@@ -271,6 +273,7 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
     let why = format!("/admin/v1/explain?request_id={}", query_value(&exchange.request_id));
     let kind = if exchange.status < 400 { "good" } else { "bad" };
     let saving = if exchange.saved.0 > 0 { "saving" } else { "none" };
+    let paid = exchange.cost.0 != 0;
     html! {
         tr {
             td.when {
@@ -287,8 +290,12 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
                 @if exchange.from_cache { span.chip.cached { "cached" } }
                 @for reason in exchange.reasons.iter().take(REASONS_SHOWN) { span.chip { (clip(reason)) } " " }
             }
-            td.n data-label="In / out" { (short(exchange.prompt_tokens)) " / " (short(exchange.output_tokens)) }
-            td.n data-label="Cost" { (dollars_to(exchange.cost, 4)) }
+            td.n data-label="In / out" {
+                @if exchange.prompt_tokens == 0 && exchange.output_tokens == 0 { span.none { "–" } } @else {
+                    (short(exchange.prompt_tokens)) " / " (short(exchange.output_tokens))
+                }
+            }
+            td.n data-label="Cost" { @if paid { (dollars_to(exchange.cost, 4)) } @else { span.none { "–" } } }
             td.n data-label="Saved" { span class=(saving) {
                 @if exchange.saved.0 == 0 { "–" } @else { (dollars_to(exchange.saved, 4)) }
             } }
@@ -299,7 +306,9 @@ fn recent_line(exchange: &RecentExchange) -> Markup {
 
 fn models(exchange: &RecentExchange) -> Markup {
     html! {
-        span.model { span class=(format!("swatch {}", exchange.tier.name())) {} (clip(&exchange.sent)) }
+        @if exchange.sent.is_empty() { span.model { span class="swatch unsent" {} span.none { "not sent" } } } @else {
+            span.model { span class=(format!("swatch {}", exchange.tier.name())) {} (clip(&exchange.sent)) }
+        }
         @if exchange.asked != exchange.sent { span.asked { "asked " (clip(&exchange.asked)) } }
         @if !exchange.answered.is_empty() && exchange.answered != exchange.sent {
             span.asked { "answered by " (clip(&exchange.answered)) }

@@ -65,7 +65,7 @@ pub struct Spent {
     pub resets_at: Timestamp,
     /// The request would fit if those in flight gave back all they hold: it may pass in a few seconds.
     pub held_in_flight: bool,
-    /// What to tell the caller; names the ceiling and the reset.
+    /// What to tell the caller; names the ceiling. The refusal adds when it resets.
     pub message: String,
 }
 
@@ -87,7 +87,7 @@ impl Spent {
             utilization_permille: permille(used, limit),
             resets_at,
             held_in_flight,
-            message: message(exhausted, unit, period, resets_at, held_in_flight),
+            message: message(exhausted, unit, period, held_in_flight),
         })
     }
 
@@ -132,13 +132,7 @@ fn ceilings(budget: &Budget, quota: &Quota) -> [(Cell, Option<u64>); 5] {
     ]
 }
 
-fn message(
-    exhausted: &Exhausted,
-    unit: Unit,
-    period: Period,
-    resets_at: Timestamp,
-    held_in_flight: bool,
-) -> String {
+fn message(exhausted: &Exhausted, unit: Unit, period: Period, held_in_flight: bool) -> String {
     let every = match period {
         Period::Day => "daily",
         Period::Week => "weekly",
@@ -153,9 +147,9 @@ fn message(
     let held = if held_in_flight { " is held by requests in flight" } else { " does not cover this request" };
     let amount = written(exhausted.amount, unit);
     if exhausted.used >= exhausted.ceiling {
-        format!("{what} is spent ({used} of {limit}); it resets at {resets_at}")
+        format!("{what} is spent ({used} of {limit})")
     } else {
-        format!("{what}{held} ({used} of {limit} used, {amount} asked); it resets at {resets_at}")
+        format!("{what}{held} ({used} of {limit} used, {amount} asked)")
     }
 }
 

@@ -36,10 +36,7 @@ fn a_spent_budget_says_which_how_much_and_until_when() {
     let ask = |text| claim(&acme, &budget, &Quota::default(), &costs(text));
     accounts.reserve(ask("25")).unwrap().post(&Actual::of(&Usage::default(), dollars("25"), clock.now()));
     let spent = Spent::of(&accounts.look(&ask("0.000000001")).unwrap_err()).unwrap();
-    assert_eq!(
-        spent.message,
-        "the daily budget of tenant `acme` is spent ($25.00 of $25.00); it resets at 2026-11-21T00:00:00Z"
-    );
+    assert_eq!(spent.message, "the daily budget of tenant `acme` is spent ($25.00 of $25.00)");
     assert_eq!((spent.unit, spent.period, spent.utilization_permille), (Unit::Money, Period::Day, 1_000));
     assert_eq!((spent.retry_after_s(clock.now()), spent.held_in_flight), (12 * 3_600, false));
     clock.advance(Duration::from_secs(spent.retry_after_s(clock.now())));
@@ -59,8 +56,7 @@ fn a_budget_held_by_others_is_told_from_one_that_is_too_small() {
     assert!(!spent.held_in_flight);
     assert_eq!(
         spent.message,
-        "the weekly budget of tenant `acme` does not cover this request ($0.00 of $1.00 used, $1.0005 asked); \
-         it resets at 2026-11-23T00:00:00Z"
+        "the weekly budget of tenant `acme` does not cover this request ($0.00 of $1.00 used, $1.0005 asked)"
     );
 }
 

@@ -18,6 +18,8 @@ pub struct Model {
     pub tier: Tier,
     /// How long it will be served.
     pub lifecycle: Lifecycle,
+    /// The models whose upstream rate limits it shares, by one name; the id less `claude-` where it shares none.
+    pub pool: String,
     /// The first day it is gone, `YYYY-MM-DD`, where announced.
     pub retires: Option<String>,
     /// What it accepts; `None` where the sources do not say.

@@ -60,6 +60,7 @@ struct ModelTable {
     #[serde(default)]
     aliases: Vec<String>,
     tier: TierName,
+    pool: Option<String>,
     lifecycle: Lifecycle,
     retires: Option<String>,
     accepts: Option<Accepts>,
@@ -131,7 +132,8 @@ fn model(table: toml::Table) -> Result<Model, CatalogProblem> {
         TierName::Other => Tier::Other,
     };
     let (lifecycle, retires, accepts) = (table.lifecycle, table.retires, table.accepts);
-    Ok(Model { id: table.id, aliases: table.aliases, tier, lifecycle, retires, accepts, prices })
+    let pool = table.pool.unwrap_or_else(|| table.id.trim_start_matches("claude-").to_owned());
+    Ok(Model { id: table.id, aliases: table.aliases, tier, pool, lifecycle, retires, accepts, prices })
 }
 
 fn check_accepts(id: &str, accepts: &Accepts, prices: &[Price]) -> Result<(), CatalogProblem> {

@@ -130,6 +130,10 @@ fn list(asked: &List) -> Ending {
         print_json(&json!({"keys": listed.collect::<Vec<Value>>()}))?;
         return Ok(Exit::Ok);
     }
+    if keys().next().is_none() {
+        tell("no keys are configured, so nobody is identified; `tercet keys create` makes one");
+        return Ok(Exit::Ok);
+    }
     let mut table = Table::new(["Tenant", "Key", "User", "Expires"].map(Column::Words).to_vec());
     for (tenant, key) in keys() {
         let expires = key.expires.map_or_else(|| "never".to_owned(), |time| time.to_string());

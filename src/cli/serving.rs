@@ -41,7 +41,11 @@ pub(super) async fn serve(gateway: Gateway, stop: impl Future<Output = ()>) -> E
         signals.next().await;
     };
     tokio::select! {
-        _ended = serving => Ok(Exit::Ok),
+        ended = serving => {
+            if ended.journal_whole { Ok(Exit::Ok) } else {
+                Err(Failure::run("the journal did not reach the disk whole; `tercet audit verify` says what did"))
+            }
+        }
         () = ending => Err(Failure::run("ended before the last requests were answered")),
     }
 }

@@ -89,7 +89,8 @@ pub(super) fn damaged(failure: WalkFailure) -> Failure {
         // Our own standard output is the only thing written to.
         WalkFailure::Unreadable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => source.into(),
         unreadable @ WalkFailure::Unreadable { .. } => Failure::run(format_args!(
-            "cannot read the journal: {unreadable}\nhelp: name its folder, or the configuration that does"
+            "cannot read the journal: {unreadable}\n\
+             help: `tercet run` begins one; or name its folder, or the configuration that does"
         )),
     }
 }

@@ -22,8 +22,9 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Mode};
+use crate::limit::{Gate, GateKind};
 use crate::pipeline::{self, Refused, Tercet};
-use crate::server::{Drained, Listener};
+use crate::server::{Door, Drained, Listener};
 
 pub use control::Control;
 pub use problem::StartProblem;
@@ -147,7 +148,9 @@ async fn serve_data(data: Listener, tercet: &Arc<Tercet>, stop: impl Future<Outp
             pipeline::refuse_unheard(&refusing, Refused::Malformed(what))
         }
     };
-    data.serve(handler, refuse, stop).await
+    let gate = Gate::new(GateKind::NewConnections, tercet.runtime.clock.clone());
+    let door = Door { gate, metrics: Arc::clone(&tercet.runtime.metrics) };
+    data.serve(handler, refuse, door, stop).await
 }
 
 /// How long the admin listener may take to end.

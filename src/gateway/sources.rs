@@ -227,10 +227,16 @@ fn sums_by_tenant(tercet: &Tercet, from: Timestamp) -> Vec<(String, Sums)> {
 fn spending(tercet: &Tercet, from: Timestamp) -> Spending {
     let rollup = &tercet.runtime.rollup;
     let report = rollup.query(&Query { from: Some(from), by: vec![By::Tier], ..Query::default() });
-    let tiers = report.rows.iter().filter_map(|row| {
-        let tier = row.key.get("tier")?.parse().unwrap_or(crate::tier::Tier::Other);
-        Some(TierShare { tier, requests: row.sums.requests, spent: row.sums.cost })
-    });
+    let mut tiers: Vec<TierShare> = report
+        .rows
+        .iter()
+        .filter_map(|row| {
+            let tier = row.key.get("tier")?.parse().unwrap_or(crate::tier::Tier::Other);
+            Some(TierShare { tier, requests: row.sums.requests, spent: row.sums.cost })
+        })
+        .collect();
+    // From the cheapest to the dearest, so that the bar keeps its order while its shares change.
+    tiers.sort_by_key(|share| share.tier);
     let totals = &report.totals;
     Spending {
         requests: totals.requests,
@@ -240,7 +246,7 @@ fn spending(tercet: &Tercet, from: Timestamp) -> Spending {
         cache_hits: totals.cache_hits,
         prompt_tokens: totals.usage.prompt_tokens(),
         prompt_cache_read_tokens: totals.usage.cache_read_tokens,
-        tiers: tiers.collect(),
+        tiers,
     }
 }
 

@@ -21,8 +21,6 @@ pub enum GateKind {
     CountTokens,
     /// Failed logins at the whole gateway: 20 per second, 200 at once.
     FailedLogins,
-    /// Calls of the admin API: 50 per second, 200 at once.
-    AdminCalls,
     /// New connections: 2,000 per second, 4,000 at once.
     NewConnections,
 }
@@ -79,7 +77,6 @@ impl GateKind {
         let (per_second, at_once) = match self {
             Self::CountTokens => (50, 500),
             Self::FailedLogins => (20, 200),
-            Self::AdminCalls => (50, 200),
             Self::NewConnections => (2_000, 4_000),
         };
         Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(at_once))

@@ -106,9 +106,7 @@ fn a_gate_shuts_after_its_number_and_names_the_wait() {
     assert!(wait > Duration::ZERO && wait <= Duration::from_millis(20), "{wait:?}");
     clock.advance(wait);
     assert!(gates.pass(&one).is_ok());
-    for (kind, number) in
-        [(GateKind::FailedLogins, 200), (GateKind::AdminCalls, 200), (GateKind::NewConnections, 4_000)]
-    {
+    for (kind, number) in [(GateKind::FailedLogins, 200), (GateKind::NewConnections, 4_000)] {
         let gate = Gate::new(kind, clock.clone());
         assert_eq!((0..5_000).filter(|_| gate.pass().is_ok()).count(), number);
     }

@@ -54,7 +54,7 @@ impl Bill {
 
     /// Reckons a finished answer.
     pub(super) fn reckon(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending) -> Self {
-        if seen.status >= 400 || (seen.error_event && !seen.content) {
+        if !(200..300).contains(&seen.status) || (seen.error_event && !seen.content) {
             return Self::nothing();
         }
         let complete = metered.complete && matches!(ending, Ending::Whole | Ending::Drained);
@@ -119,7 +119,9 @@ fn estimate(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending)
     let mut usage = metered.usage.unwrap_or(Usage { input_tokens: held.prompt_tokens, ..Usage::default() });
     // No event carries a token in fewer bytes than this; what the upstream wrote after the cut is unknown.
     let passed = seen.passed_bytes / BYTES_PER_STREAMED_TOKEN;
-    let unseen = if ending == Ending::Abandoned { held.output_tokens } else { 0 };
+    // An answer that is no stream was made whole before its first byte came.
+    let made = ending == Ending::Abandoned || !exchange.asked.stream;
+    let unseen = if made { held.output_tokens } else { 0 };
     usage.output_tokens = usage.output_tokens.max(passed).max(unseen).min(max_tokens);
     let terms = metered.billed.first().map_or(exchange.asked.terms, |work| work.terms);
     let model = metered.answered_model.clone().unwrap_or_else(|| exchange.sent_model().to_owned());

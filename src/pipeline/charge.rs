@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
-use super::policy;
+use super::{headroom, policy};
 use crate::budget::{self, Estimate, Spent};
 use crate::config::Ceilings;
 use crate::limit::{self, LimitReached};
@@ -86,14 +86,9 @@ fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
 /// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
 pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(&'static str, String)> {
     let facts = limit::HeaderFacts::of(standings);
-    let groups = [
-        (facts.requests, REQUESTS),
-        (facts.tokens, TOKENS),
-        (facts.input_tokens, INPUT_TOKENS),
-        (facts.output_tokens, OUTPUT_TOKENS),
-    ];
+    let groups = [facts.requests, facts.tokens, facts.input_tokens, facts.output_tokens];
     let mut headers = Vec::new();
-    for (facts, [limit, remaining, reset]) in groups {
+    for (facts, (_, [limit, remaining, reset])) in groups.into_iter().zip(headroom::LIMIT_HEADERS) {
         let Some(facts) = facts else { continue };
         headers.push((limit, facts.limit.to_string()));
         headers.push((remaining, facts.remaining.to_string()));
@@ -133,26 +128,5 @@ fn has_budget(ceilings: &Ceilings) -> bool {
     money || quota.daily_tokens.is_some() || quota.monthly_tokens.is_some()
 }
 
-type Group = [&'static str; 3];
-const REQUESTS: Group = [
-    "anthropic-ratelimit-requests-limit",
-    "anthropic-ratelimit-requests-remaining",
-    "anthropic-ratelimit-requests-reset",
-];
-const TOKENS: Group = [
-    "anthropic-ratelimit-tokens-limit",
-    "anthropic-ratelimit-tokens-remaining",
-    "anthropic-ratelimit-tokens-reset",
-];
-const INPUT_TOKENS: Group = [
-    "anthropic-ratelimit-input-tokens-limit",
-    "anthropic-ratelimit-input-tokens-remaining",
-    "anthropic-ratelimit-input-tokens-reset",
-];
-const OUTPUT_TOKENS: Group = [
-    "anthropic-ratelimit-output-tokens-limit",
-    "anthropic-ratelimit-output-tokens-remaining",
-    "anthropic-ratelimit-output-tokens-reset",
-];
 /// Seconds until a request that only waits for others to end is worth sending again.
 const HELD_RETRY_AFTER_S: u64 = 5;

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 
+use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use crate::budget::Estimate;
 use crate::cache::CacheResult;
@@ -15,7 +16,7 @@ use crate::config::{self, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
-use crate::telemetry::Phase;
+use crate::telemetry::{self, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody};
@@ -79,6 +80,8 @@ pub struct Exchange {
     pub phases: Vec<(Phase, Duration)>,
     /// Another path, used with our credential.
     pub metered_path: bool,
+    /// Counts it among the tenant's requests in flight.
+    pub gauge: Option<telemetry::InFlight>,
     sent_at: Option<Instant>,
     _in_flight: InFlight,
 }
@@ -127,6 +130,7 @@ impl Exchange {
             first_content: None,
             phases: Vec::new(),
             metered_path: false,
+            gauge: None,
             sent_at: None,
             _in_flight: InFlight::enter(tercet),
             tercet: Arc::clone(tercet),
@@ -277,6 +281,17 @@ impl Exchange {
     #[must_use]
     pub fn close_delimited(&self, answer: &HeaderMap) -> bool {
         !answer.contains_key(header::CONTENT_LENGTH) && !answer.contains_key(header::TRANSFER_ENCODING)
+    }
+}
+
+/// The client left after something was held for it and before anything was sent: it is given back, and said so
+/// in the journal, or a restart would take the reservation for a request that a crash cut short.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            reservation.void();
+            finish::abandon(self);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Response, header};
+use tokio::runtime::Handle;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
@@ -169,6 +170,22 @@ fn refusal_headers(exchange: &Exchange, refusal: &Refusal) -> HeaderMap {
     headers
 }
 
+/// Ends an exchange whose client left before anything was sent upstream.
+pub(super) fn abandon(exchange: &Exchange) {
+    if !exchange.is_recorded() {
+        return;
+    }
+    let bill = Bill::nothing();
+    let mut record = account::record(exchange, &bill);
+    record.outcome = Outcome::ClientAborted;
+    account::publish(exchange, &bill, &record, None);
+    let appended = exchange.tercet.runtime.journal.append(&record.into());
+    // Queued already unless the queue is full; only then does somebody have to wait for room.
+    if let Ok(runtime) = Handle::try_current() {
+        exchange.tercet.runtime.tasks.spawn_on(appended, &runtime);
+    }
+}
+
 /// Ends an exchange that leaves no record.
 pub(super) fn close(mut exchange: Box<Exchange>) {
     settle(&mut exchange, &Bill::nothing());
@@ -180,7 +197,8 @@ fn settle(exchange: &mut Exchange, bill: &Bill) {
     if bill.free {
         reservation.void();
     } else {
-        reservation.post(&Actual::of(&bill.usage, bill.cost, exchange.tercet.runtime.clock.now()));
+        // The record's own time, so that a rebuild from the journal counts it in the same period.
+        reservation.post(&Actual::of(&bill.usage, bill.cost, exchange.timestamp));
     }
 }
 
@@ -209,7 +227,8 @@ fn outcome_of(seen: &Seen, ending: Ending) -> Outcome {
         (_, Ending::Cut) => Outcome::UpstreamError,
         (429, _) => Outcome::RateLimited,
         (400..=499, _) => Outcome::ClientError,
-        (500.., _) => Outcome::UpstreamError,
+        // A redirect is not followed, so nobody was served.
+        (300..=399 | 500.., _) => Outcome::UpstreamError,
         _ if seen.error_event => Outcome::UpstreamError,
         _ => Outcome::Ok,
     }

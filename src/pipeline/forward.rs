@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use super::exchange::Exchange;
 use super::recall::Keeping;
-use super::{finish, relay};
+use super::{finish, headroom, relay};
 use crate::config::Credential;
 use crate::telemetry::AttemptResult;
 use crate::upstream::{Answer, FailureKind, Phase, RequestBody, TimedBody, UpstreamFailure};
@@ -95,6 +95,7 @@ impl Underway {
         match sent {
             Ok(answer) => {
                 metrics.record_attempt(self.exchange.tier(), result_of(answer.response.status().as_u16()));
+                headroom::note(&self.exchange, answer.response.headers());
                 self.exchange.attempts += u32::from(answer.attempts);
                 let request_id = answer.response.headers().get("request-id");
                 self.exchange.upstream_request_id =

@@ -12,6 +12,7 @@ mod exchange;
 mod explain;
 mod finish;
 mod forward;
+mod headroom;
 mod listing;
 mod passthrough;
 mod policy;

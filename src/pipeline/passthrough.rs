@@ -51,7 +51,7 @@ fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
 }
 
 /// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.
-fn owns_objects(exchange: &Exchange) -> bool {
+pub(super) fn owns_objects(exchange: &Exchange) -> bool {
     matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_)) && exchange.has_tenants()
 }
 

@@ -32,6 +32,7 @@ pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
             Err(wait) => Refusal::rate_limited("too many unknown keys are being tried", wait.as_secs()),
         }
     })?));
+    exchange.gauge = Some(exchange.tercet.runtime.metrics.enter(exchange.tenant()));
     Ok(())
 }
 

@@ -13,16 +13,20 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
-use super::runtime::Snapshot;
+use super::passthrough;
+use super::runtime::{Snapshot, Tercet};
+use crate::journal::ObjectType;
 use crate::route::{Asked, tier_model};
 use crate::tier::Tier;
 use crate::upstream::BodyProblem;
-use crate::wire::batch::BatchRewriter;
+use crate::wire::batch::{BatchRewriter, Reference, References};
 
 /// A client's body on its way up; a batch has its aliases resolved as it passes.
 pub(super) struct Upload {
     inner: Incoming,
     rewriter: Option<BatchRewriter>,
+    /// Present where every object named has to be the tenant's own.
+    references: Option<(References, Arc<Tercet>, String)>,
     /// Parts of the last chunk that are still to be sent.
     ready: VecDeque<Bytes>,
     snapshot: Arc<Snapshot>,
@@ -45,9 +49,13 @@ impl Upload {
 
     fn new(inner: Incoming, exchange: &Exchange, rewriter: Option<BatchRewriter>, max_bytes: u64) -> Self {
         let silence = exchange.snapshot.config.server.body_timeout;
+        let checked = rewriter.is_some() && passthrough::owns_objects(exchange);
+        let references = checked
+            .then(|| (References::default(), Arc::clone(&exchange.tercet), exchange.tenant().to_owned()));
         Self {
             inner,
             rewriter,
+            references,
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
             passed_bytes: 0,
@@ -61,6 +69,17 @@ impl Upload {
         self.passed_bytes += chunk.len() as u64;
         if self.passed_bytes > self.max_bytes {
             return Err(format!("the body is over the limit of {} bytes", self.max_bytes).into());
+        }
+        if let Some((references, tercet, tenant)) = &mut self.references {
+            for reference in references.feed(&chunk)? {
+                let (kind, id) = match &reference {
+                    Reference::File(id) => (ObjectType::File, id),
+                    Reference::Container(id) => (ObjectType::Container, id),
+                };
+                if !tercet.runtime.ownership.owns(tenant, kind, id) {
+                    return Err(format!("requests: there is no such object: {id}").into());
+                }
+            }
         }
         match &mut self.rewriter {
             None => self.ready.push_back(chunk),

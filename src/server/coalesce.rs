@@ -29,6 +29,8 @@ pub struct Coalesce<B> {
     yielded: Option<Yielded>,
     /// Lone frames to pass on before yielding is tried again.
     lone: u8,
+    /// Turns given to what was passed on, so that an error does not overtake it.
+    held_back: u8,
     in_flight: Option<InFlight>,
 }
 
@@ -54,7 +56,15 @@ struct Gathered {
 impl<B> Coalesce<B> {
     /// Wraps a body.
     pub fn new(inner: B) -> Self {
-        Self { inner, gathered: Gathered::default(), next: None, yielded: None, lone: 0, in_flight: None }
+        Self {
+            inner,
+            gathered: Gathered::default(),
+            next: None,
+            yielded: None,
+            lone: 0,
+            held_back: 0,
+            in_flight: None,
+        }
     }
 
     pub(super) fn holding(inner: B, in_flight: InFlight) -> Self {
@@ -134,6 +144,13 @@ where
         }
         Poll::Ready(match this.next.take() {
             Some(Next::Frame(frame)) => Some(Ok(frame)),
+            // hyper drops what it has not written yet when a body fails; it writes while the body is pending.
+            Some(Next::Error(error)) if this.held_back < ERROR_TURNS => {
+                this.held_back += 1;
+                this.next = Some(Next::Error(error));
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Some(Next::Error(error)) => Some(Err(error)),
             Some(Next::End) | None => None,
         })
@@ -203,6 +220,8 @@ const LARGE_BYTES: usize = 8 * 1024;
 const GATHERED_MAX_BYTES: usize = 64 * 1024;
 /// Most frames gathered.
 const FRAMES_MAX: usize = 64;
+/// Turns of its connection between the last bytes and an error; HTTP/2 takes more than one.
+const ERROR_TURNS: u8 = 4;
 /// Lone frames passed on before yielding is tried again.
 const LONE_FRAMES: u8 = 15;
 
@@ -268,6 +287,9 @@ mod tests {
         let mut body = body(&[small("a"), small("b"), Step::Pending, small("c"), Step::Error]);
         assert!(poll(&mut body).is_pending(), "the others are let run once");
         assert_eq!(data(poll(&mut body)).unwrap(), "abc");
+        for _ in 0..ERROR_TURNS {
+            assert!(poll(&mut body).is_pending(), "what was passed on is written first");
+        }
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(_)))));
     }
 

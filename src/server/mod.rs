@@ -31,6 +31,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::config;
+use crate::limit::Gate;
+use crate::telemetry::Metrics;
 use crate::upstream::BodyProblem;
 
 pub use crate::upstream::{Route, route};
@@ -48,6 +50,14 @@ pub struct Listener {
     header_timeout: Duration,
     drain_timeout: Duration,
     max_connections: usize,
+}
+
+/// What stands before new connections.
+pub struct Door {
+    /// Bounds how many come at once; the rest is closed.
+    pub gate: Gate,
+    /// Counts them.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Who is at the other end of a connection.
@@ -145,12 +155,13 @@ impl Listener {
     /// Serves until `shutdown` resolves, then drains.
     ///
     /// Draining: the port is closed, connections are asked to finish what they have begun, and those still
-    /// open after `drain_timeout` are cut. `refuse` makes the answers given in place of the handler. Dropping
+    /// open after `drain_timeout` are cut. `refuse` makes the answers given in place of the handler, `door` bounds and counts connections. Dropping
     /// the future cuts all connections.
     pub async fn serve<H, F, R, B>(
         self,
         handler: H,
         refuse: R,
+        door: Door,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Drained
     where
@@ -169,14 +180,17 @@ impl Listener {
         let accepting = async {
             loop {
                 let (stream, address) = accepted(&self.tcp).await;
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                let (Ok(slot), Ok(())) = (Arc::clone(&slots).try_acquire_owned(), door.gate.pass()) else {
                     drained.turned_away += 1;
                     continue;
                 };
                 drained.accepted += 1;
+                door.metrics.connection_opened();
+                let metrics = Arc::clone(&door.metrics);
                 let serving = protocol.clone().serve(stream, address, Arc::clone(&handler), watched.clone());
                 tracker.spawn(async move {
                     serving.await;
+                    metrics.connection_closed();
                     drop(slot);
                 });
             }

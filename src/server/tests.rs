@@ -43,7 +43,7 @@ async fn running(config: &config::Server) -> Running {
     let (stop, stopped) = oneshot::channel();
     let (sender, streams) = mpsc::channel(8);
     let handler = move |request, peer| handle(request, peer, sender.clone());
-    let serving = tokio::spawn(listener.serve(handler, refuse, async {
+    let serving = tokio::spawn(listener.serve(handler, refuse, door(), async {
         let _ = stopped.await;
     }));
     Running { address, certificates, stop, streams, serving }
@@ -126,6 +126,11 @@ where
     tokio::spawn(connection);
     let request = Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
     sender.send_request(request).await.unwrap()
+}
+
+fn door() -> Door {
+    let gate = Gate::new(crate::limit::GateKind::NewConnections, crate::clock::Clock::default());
+    Door { gate, metrics: Arc::new(Metrics::new(1_000).unwrap()) }
 }
 
 #[tokio::test]

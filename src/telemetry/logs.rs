@@ -164,7 +164,8 @@ fn text_line(
     }
     if let Some(Value::String(record)) = record {
         let record: Map<String, Value> = serde_json::from_str(record).unwrap_or_default();
-        for (name, value) in record.iter().filter(|(_, value)| !value.is_null()) {
+        for name in TEXT_FIELDS {
+            let Some(value) = record.get(name).filter(|value| !value.is_null()) else { continue };
             write!(writer, " {name}=")?;
             write_text(writer, value)?;
         }
@@ -200,6 +201,21 @@ const fn level_name(level: Level) -> &'static str {
     }
 }
 
+/// What a line for people says of an exchange; the JSON form and the journal hold all of it.
+const TEXT_FIELDS: [&str; 12] = [
+    "status",
+    "outcome",
+    "tenant",
+    "user_id",
+    "requested_model",
+    "sent_model",
+    "cache",
+    "tokens_used",
+    "cost_nanousd",
+    "latency_ms",
+    "error_type",
+    "request_id",
+];
 /// The target of exchange lines.
 const EXCHANGE: &str = "tercet::exchange";
 
@@ -260,6 +276,14 @@ mod tests {
         }
         assert!(lines[1].contains("warn  store a\\u{d}\\u{a}level=error"), "{}", lines[1]);
         assert!(lines[1].contains(" wait_ms=5"));
+    }
+
+    #[test]
+    fn a_line_for_people_is_short() {
+        let record =
+            json!({"tenant": "acme", "status": 200, "sent_model": "m", "decision": {"reasons": [1, 2]}});
+        let lines = lines(LogFormat::Text, "", || log_exchange(&record));
+        assert!(lines[0].ends_with(" info  exchange status=200 tenant=acme sent_model=m"), "{lines:?}");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::json::{Cursor, Kind, Malformed};
 
-/// Returns the value of every field named `file_id` in a body, however deep and however spelt.
+/// Returns the value of every `file_id` in a body, however deep and however spelt, but for those in what only
+/// tools and schemas read ([`is_opaque`]).
 ///
-/// Refuses more than [`FILES_MAX`] of them, and one that is not a string.
+/// Refuses more than [`FILES_MAX`] of them; one that is not a string is the upstream's to refuse.
 pub fn file_ids(body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {
     let mut cursor = Cursor::new(body)?;
     let mut found = Vec::new();
@@ -15,16 +16,19 @@ pub fn file_ids(body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {
     Ok(found)
 }
 
+/// Tells whether nothing below a field of this name is a reference to an upstream object.
+pub(super) fn is_opaque(name: &str) -> bool {
+    OPAQUE_FIELDS.contains(&name)
+}
+
 /// The cursor bounds the depth, and with it this recursion.
 fn walk<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<(), Malformed> {
     match cursor.kind()? {
         Kind::Object => cursor
-            .each_field(|cursor, name| {
-                if name.unescape().as_deref() == Some("file_id") {
-                    take(cursor, found)
-                } else {
-                    walk(cursor, found)
-                }
+            .each_field(|cursor, name| match name.unescape().as_deref() {
+                Some("file_id") if cursor.kind()? == Kind::String => take(cursor, found),
+                Some(name) if is_opaque(name) => cursor.skip().map(drop),
+                _ => walk(cursor, found),
             })
             .map(drop),
         Kind::Array => cursor.each_item(|cursor| walk(cursor, found)).map(drop),
@@ -35,9 +39,6 @@ fn walk<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<()
 fn take<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<(), Malformed> {
     let offset = cursor.offset();
     let refused = |message: &str| Malformed { message: message.to_owned(), offset };
-    if cursor.kind()? != Kind::String {
-        return Err(refused("file_id: Input should be a valid string"));
-    }
     if found.len() >= FILES_MAX {
         return Err(refused("file_id: too many files are named"));
     }
@@ -46,6 +47,9 @@ fn take<'a>(cursor: &mut Cursor<'a>, found: &mut Vec<Cow<'a, str>>) -> Result<()
     Ok(())
 }
 
+/// A tool's input and a schema are the client's own words; the upstream looks nothing up in them.
+const OPAQUE_FIELDS: [&str; 6] =
+    ["input", "tools", "tool_choice", "output_config", "metadata", "mcp_servers"];
 /// Most files one request may name.
 pub const FILES_MAX: usize = 1_000;
 
@@ -58,6 +62,12 @@ mod tests {
         let body = br#"{"messages":[{"content":[{"source":{"type":"file","file_id":"file_1"}},
             {"type":"container_upload","file\u005fid":"file_2"}]}],"text":"\"file_id\":\"file_3\""}"#;
         assert_eq!(file_ids(body).unwrap(), ["file_1", "file_2"]);
-        assert!(file_ids(br#"{"file_id":7}"#).is_err());
+    }
+
+    #[test]
+    fn what_a_tool_calls_a_file_is_none_of_ours() {
+        let body = br#"{"tools":[{"input_schema":{"properties":{"file_id":{"type":"string"}}}}],
+            "messages":[{"content":[{"type":"tool_use","input":{"file_id":"mine"}}]}]}"#;
+        assert!(file_ids(body).unwrap().is_empty());
     }
 }

@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod http;
+pub mod raw;
+pub mod process;
+pub mod read;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -112,7 +115,12 @@ impl House {
 
 /// Returns the exchanges of the journal below `folder`.
 pub fn records(folder: &Path) -> Vec<Value> {
-    let mut files: Vec<_> = std::fs::read_dir(folder.join("data/exchanges"))
+    exchanges_in(&folder.join("data"))
+}
+
+/// Returns the exchanges of a journal.
+pub fn exchanges_in(journal: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = std::fs::read_dir(journal.join("exchanges"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))

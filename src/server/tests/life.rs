@@ -105,7 +105,7 @@ async fn a_burst_from_upstream_leaves_in_few_writes() {
             answer.response.map(|body| UnsyncBoxBody::new(body.map_err(io::Error::other)))
         }
     };
-    tokio::spawn(listener.serve(handler, refuse, std::future::pending()));
+    tokio::spawn(listener.serve(handler, refuse, door(), std::future::pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let answer = read_until(&mut stream, "\r\n0\r\n\r\n").await;

@@ -6,9 +6,11 @@
 //! text is UTF-8 is checked in model names only. A refusal may come when part of the body has been sent.
 
 mod lexer;
+mod references;
 
 use bytes::Bytes;
 use lexer::{Lexer, Token};
+pub use references::{Reference, References};
 
 use crate::wire::json::{Malformed, Text, quote};
 

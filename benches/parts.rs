@@ -1,0 +1,111 @@
+//! What single parts of a request cost: reading the body, judging it, metering the answer, naming it for the
+//! cache. What limits and budgets cost is in `reserve`.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
+
+mod traffic;
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue};
+use tercet::cache::{CacheKey, KeyParts};
+use tercet::catalog::Catalog;
+use tercet::classify::{RequestHints, classify};
+use tercet::clock::Clock;
+use tercet::config;
+use tercet::route::{Asked, Facts, decide};
+use tercet::wire::envelope;
+use tercet::wire::meter::Meter;
+use traffic::{body, stream};
+
+const SIZES: [(&str, usize); 3] = [("1.2 KB", 1_200), ("30 KB", 30_000), ("300 KB", 300_000)];
+
+fn read(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("read the envelope");
+    for (name, bytes) in SIZES {
+        let body = body(bytes, 300, true);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| envelope::read(black_box(body.as_bytes())).is_ok());
+        });
+    }
+    group.finish();
+}
+
+fn judge(criterion: &mut Criterion) {
+    let body = body(0, 4_096, true);
+    let envelope = envelope::read(body.as_bytes()).unwrap();
+    let hints = RequestHints::default();
+    let complexity = classify(&envelope, &hints);
+    let config = config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap();
+    let catalog = Catalog::embedded().unwrap();
+    let asked = Asked::parse(&envelope.model);
+    let facts = Facts {
+        api_version: "2023-06-01",
+        betas: &[],
+        override_tier: None,
+        route_off: false,
+        conversation_stays: None,
+        request_id: "req_01",
+        count_tokens: false,
+        at: Clock::default().now(),
+    };
+    let mut group = criterion.benchmark_group("judge 4 KiB of user text");
+    group.bench_function("classify", |bencher| {
+        bencher.iter(|| classify(black_box(&envelope), black_box(&hints)));
+    });
+    group.bench_function("decide", |bencher| {
+        bencher.iter(|| {
+            let complexity = black_box(&complexity);
+            decide(&asked, &envelope, complexity, &catalog, &config.tiers, &config.routing, &facts)
+        });
+    });
+    group.finish();
+}
+
+fn meter(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("meter a stream of 50 events");
+    let events = stream();
+    let whole = events.concat();
+    group.bench_function("event by event", |bencher| {
+        bencher.iter(|| {
+            let mut meter = Meter::stream();
+            for event in &events {
+                black_box(meter.feed(black_box(event)));
+            }
+            meter.finish()
+        });
+    });
+    group.bench_function("at once", |bencher| {
+        bencher.iter(|| {
+            let mut meter = Meter::stream();
+            black_box(meter.feed(black_box(&whole)));
+            meter.finish()
+        });
+    });
+    group.finish();
+}
+
+fn name(criterion: &mut Criterion) {
+    let mut headers = HeaderMap::new();
+    headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+    let mut group = criterion.benchmark_group("cache key");
+    for (name, bytes) in SIZES {
+        let body = body(bytes, 300, true);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        let parts = KeyParts {
+            scope: &[b"acme"],
+            model: "claude-opus-5-5",
+            adaptation: "",
+            query: "",
+            headers: &headers,
+            body: body.as_bytes(),
+        };
+        group.bench_function(name, |bencher| bencher.iter(|| CacheKey::of(black_box(&parts))));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, read, judge, meter, name);
+criterion_main!(benches);
