@@ -3,8 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod http;
-pub mod raw;
 pub mod process;
+pub mod raw;
 pub mod read;
 
 use std::path::Path;
