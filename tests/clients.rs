@@ -117,12 +117,17 @@ async fn the_typescript_sdk_comes_back_after_overload() {
 
 /// The script asks until it is refused; what it is refused with ends all asking.
 async fn stops_at_a_spent_budget(client: Client) {
+    is_refused_at_a_spent_budget(client, "spent_budget", 1).await;
+}
+
+/// Asks until refused; `refusals` is how often the client asks before it believes it.
+async fn is_refused_at_a_spent_budget(client: Client, scenario: &str, refusals: usize) {
     let house = House::start(&format!("{TENANTS}\n[tenants.acme.budget]\ndaily = \"0.02 USD\"\n")).await;
-    client.passes(&house, "spent_budget").await;
+    client.passes(&house, scenario).await;
     let records = promises_are_kept(&house, Upstream::Errs).await;
     let (refused, answered): (Vec<_>, Vec<_>) =
         records.iter().partition(|record| record["outcome"] == "quota_rejected");
-    assert_eq!(refused.len(), 1, "refused once, and not asked again: {records:#?}");
+    assert_eq!(refused.len(), refusals, "asked again after a refusal: {records:#?}");
     assert!(!answered.is_empty() && answered.iter().all(|record| record["status"] == 200), "{answered:#?}");
     assert_eq!(house.upstream.requests().len(), answered.len(), "a refused request stays here");
     house.stop().await;
@@ -149,8 +154,14 @@ async fn litellm_stops_at_a_spent_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_vercel_sdk_stops_at_a_spent_budget() {
+async fn the_vercel_sdk_stops_at_a_spent_budget_where_its_caller_wants_no_retries() {
     stops_at_a_spent_budget(VercelNode).await;
+}
+
+/// It reads no header that says not to; its two retries cost nothing and reach nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vercel_sdk_by_default_retries_twice_at_a_spent_budget_for_nothing() {
+    is_refused_at_a_spent_budget(VercelNode, "spent_budget_by_default", 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
