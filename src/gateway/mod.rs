@@ -120,6 +120,13 @@ impl Gateway {
             tracing::info!("draining");
         };
         let connections = serve_data(data, &tercet, stop).await;
+        // Streams over HTTP/2 end in tasks of their own, a moment after their connection.
+        let settled = async {
+            while tercet.runtime.in_flight.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(SETTLE_LOOK).await;
+            }
+        };
+        drop(tokio::time::timeout(SETTLE_TIME, settled).await);
         tercet.runtime.tasks.close();
         // What is being read in the background has a bound of its own; it is given that long at most.
         let background_time = drain_timeout.min(pipeline::DRAIN_TIMEOUT);
@@ -153,5 +160,8 @@ async fn serve_data(data: Listener, tercet: &Arc<Tercet>, stop: impl Future<Outp
     data.serve(handler, refuse, door, stop).await
 }
 
+/// How long exchanges may take to settle once their connections are gone, and how often that is looked at.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+const SETTLE_LOOK: Duration = Duration::from_millis(5);
 /// How long the admin listener may take to end.
 const ADMIN_END: Duration = Duration::from_secs(1);

@@ -88,7 +88,13 @@ impl Bill {
         let catalog = &exchange.snapshot.catalog;
         let requested = exchange.requested_model();
         let opus = &exchange.snapshot.config.tiers.opus;
-        for work in &self.billed {
+        for work in &mut self.billed {
+            // An answer that names no model, or a dated form of the one sent to, is that model's.
+            let sent = exchange.sent_model();
+            if work.model.is_empty() || (catalog.model(&work.model).is_none() && work.model.starts_with(sent))
+            {
+                sent.clone_into(&mut work.model);
+            }
             let priced = catalog.price(work, exchange.timestamp);
             let [input, cache_read, cache_write_5m, cache_write_1h, output] = priced.by_kind;
             self.cost += priced.cost;
@@ -121,8 +127,8 @@ fn estimate(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending)
     let held = exchange.estimate.unwrap_or(Estimate::NOTHING);
     let max_tokens = exchange.asked.max_tokens.unwrap_or(u64::MAX);
     let mut usage = metered.usage.unwrap_or(Usage { input_tokens: held.prompt_tokens, ..Usage::default() });
-    // No event carries a token in fewer bytes than this; what the upstream wrote after the cut is unknown.
-    let passed = seen.passed_bytes / BYTES_PER_STREAMED_TOKEN;
+    // What the frames of events leave is content; what the upstream wrote after the cut is unknown.
+    let passed = seen.passed_bytes.saturating_sub(seen.deltas * DELTA_FRAME_BYTES) / BYTES_PER_TOKEN;
     // An answer that is no stream was made whole before its first byte came.
     let made = ending == Ending::Abandoned || !exchange.asked.stream;
     let unseen = if made { held.output_tokens } else { 0 };
@@ -132,5 +138,7 @@ fn estimate(exchange: &Exchange, metered: &Metered, seen: &Seen, ending: Ending)
     Billed { model, usage, terms: Terms { web_searches: terms.web_searches, ..terms } }
 }
 
-/// A streamed delta of one token takes over a hundred bytes; a whole message four a token.
-const BYTES_PER_STREAMED_TOKEN: u64 = 4;
+/// Fewer bytes of content than any token but a few takes.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What a `content_block_delta` event takes besides its content, at least.
+const DELTA_FRAME_BYTES: u64 = 100;

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Response, header};
 use tokio::runtime::Handle;
@@ -45,6 +45,8 @@ pub(super) struct Seen {
     pub(super) status: u16,
     /// Bytes of the answer.
     pub(super) passed_bytes: u64,
+    /// Events that carried a piece of content.
+    pub(super) deltas: u64,
     /// Any content.
     pub(super) content: bool,
     /// An `error` event.
@@ -53,7 +55,7 @@ pub(super) struct Seen {
 
 /// Completes once the record of an exchange is written; an answer's last byte waits for it.
 pub(super) struct Recorded {
-    written: Pin<Box<dyn Future<Output = ()> + Send>>,
+    written: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     tercet: Arc<Tercet>,
 }
 
@@ -63,6 +65,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let seen = Seen {
         status: watch.status,
         passed_bytes: watch.passed_bytes,
+        deltas: watch.deltas,
         content: first_content.is_some(),
         error_event: watch.error_event,
     };
@@ -153,7 +156,12 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
         record.outcome = outcome_of_refusal(refusal);
         record.error_type = Some(refusal.kind.to_owned());
         account::publish(&exchange, &bill, &record, None);
-        Recorded::of(exchange, record).await;
+        let charged = !bill.free;
+        let recorded = Recorded::of(exchange, record);
+        if charged {
+            recorded.await;
+        }
+        // A refusal that costs nothing waits for nothing; its record is queued.
     } else {
         account::log_refusal(&exchange, refusal);
     }
@@ -259,16 +267,11 @@ impl Recorded {
                 tracing::error!(request_id = %exchange.id, %failure, "journal record not written yet");
             }
         });
-        Self { written, tercet }
+        Self { written: Some(written), tercet }
     }
 
     fn nothing(exchange: &Exchange) -> Self {
-        Self { written: Box::pin(std::future::ready(())), tercet: Arc::clone(&exchange.tercet) }
-    }
-
-    /// Returns the gateway, whose tasks the rest can join.
-    pub(super) fn tercet(&self) -> Arc<Tercet> {
-        Arc::clone(&self.tercet)
+        Self { written: None, tercet: Arc::clone(&exchange.tercet) }
     }
 }
 
@@ -276,6 +279,18 @@ impl Future for Recorded {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.written.as_mut().poll(context)
+        let Some(written) = &mut self.written else { return Poll::Ready(()) };
+        ready!(written.as_mut().poll(context));
+        self.written = None;
+        Poll::Ready(())
+    }
+}
+
+/// Whoever waited has left; the record is written all the same.
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let (Some(written), Ok(runtime)) = (self.written.take(), Handle::try_current()) {
+            self.tercet.runtime.tasks.spawn_on(written, &runtime);
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn models(exchange: Box<Exchange>, route: Route<'_>) -> Respons
         Err(refused) => return refused,
     };
     if !first_page || !forwarded.response.status().is_success() {
-        return relay::relay(forwarded);
+        return relay::relay(forwarded).await;
     }
     match whole(forwarded).await {
         Err(refused) => refused,
@@ -54,7 +54,7 @@ pub(super) async fn owned(mut exchange: Box<Exchange>, route: Route<'_>) -> Resp
             Err(refused) => return refused,
         };
         if !forwarded.response.status().is_success() {
-            return relay::relay(forwarded);
+            return relay::relay(forwarded).await;
         }
         let (returned, mut head, body) = match whole(forwarded).await {
             Ok(answer) => answer,

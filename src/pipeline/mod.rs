@@ -56,7 +56,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
     match forward::forward(exchange, body, keeping) {
         Err((exchange, refusal)) => finish::refuse(exchange, &refusal).await,
         Ok(crossing) => match crossing.await {
-            Ok(forwarded) => relay::relay(forwarded),
+            Ok(forwarded) => relay::relay(forwarded).await,
             Err(unanswered) => {
                 let refusal = forward::unanswered(&unanswered.failure);
                 finish::unanswered(unanswered, &refusal).await

@@ -3,12 +3,15 @@
 //! Bytes pass as they are, but for three splices: aliases in a batch, `results_url` of a batch, and lists, from
 //! which other tenants' objects are left out. With our credential an object is answered to its owner alone.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
+use super::dispatch::{Refused, refuse_unheard};
 use super::exchange::Exchange;
 use super::forward::{self, Forwarded};
 use super::relay::{self, Reply};
@@ -74,15 +77,29 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
         Route::BatchCreate => RequestBody::stream(Upload::batch(body, &exchange)),
         _ => RequestBody::stream(Upload::plain(body, &exchange)),
     };
-    let kind = object_of(route).map(|(kind, _)| kind).or(made_by(route));
+    let kind = object_of(route).map(|(kind, _)| kind);
+    if let Some(made) = made_by(route) {
+        return create(exchange, body, made).await;
+    }
     match cross(exchange, body).await {
         Err(refused) => refused,
         Ok(forwarded) if kind == Some(ObjectType::Batch) && !matches!(route, Route::BatchResults { .. }) => {
-            described(forwarded, route).await
+            described(forwarded, None).await
         }
-        Ok(forwarded) if matches!(route, Route::FileCreate) => described(forwarded, route).await,
-        Ok(forwarded) => relay::relay(forwarded),
+        Ok(forwarded) => relay::relay(forwarded).await,
     }
+}
+
+/// Makes an object, to the end: a client that leaves must not leave one behind that nobody owns.
+async fn create(exchange: Box<Exchange>, body: RequestBody, made: ObjectType) -> Response<Reply> {
+    let tercet = Arc::clone(&exchange.tercet);
+    let making = tercet.runtime.tasks.spawn(async move {
+        match cross(exchange, body).await {
+            Err(refused) => refused,
+            Ok(forwarded) => described(forwarded, Some(made)).await,
+        }
+    });
+    making.await.unwrap_or_else(|_| refuse_unheard(&tercet, Refused::Panicked))
 }
 
 /// Sends a request up; where no answer comes, the refusal is the answer.
@@ -100,13 +117,13 @@ pub(super) async fn cross(exchange: Box<Exchange>, body: RequestBody) -> Result<
 }
 
 /// Answers with an object whose owner or results have to be known: read whole, remembered, spliced.
-async fn described(forwarded: Forwarded, route: Route<'_>) -> Response<Reply> {
+async fn described(forwarded: Forwarded, made: Option<ObjectType>) -> Response<Reply> {
     let (exchange, mut head, body) = match whole(forwarded).await {
         Ok(answer) => answer,
         Err(refused) => return refused,
     };
     if head.status.is_success()
-        && let (Some(kind), Some((_, id))) = (made_by(route), objects::object_id(&body))
+        && let (Some(kind), Some((_, id))) = (made, objects::object_id(&body))
     {
         claim(&exchange, kind, &id).await;
     }

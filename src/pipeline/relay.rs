@@ -27,7 +27,6 @@ pub struct Reply(Inner);
 enum Inner {
     Whole(Option<Bytes>),
     Relayed(Box<Relay>),
-    Passed(TimedBody),
 }
 
 struct Relay {
@@ -44,20 +43,19 @@ impl Reply {
     pub fn whole(bytes: Bytes) -> Self {
         Self(Inner::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
-
-    /// Returns an upstream body that passes unmetered.
-    #[must_use]
-    pub const fn passed(body: TimedBody) -> Self {
-        Self(Inner::Passed(body))
-    }
 }
 
 /// Hands the upstream's answer on; the exchange ends when the body does.
-pub(super) fn relay(forwarded: Forwarded) -> Response<Reply> {
+pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     let Forwarded { exchange, response, keeping } = forwarded;
     let (mut head, body) = response.into_parts();
     let watch = Watch::new(exchange, &head, keeping);
     reply::dress(&watch.exchange, &mut head);
+    if body.is_end_stream() {
+        // Nobody polls a body that is known to be empty, so nothing later would tell of its end.
+        finish::finish(watch, Ending::Whole).await;
+        return Response::from_parts(head, Reply::whole(Bytes::new()));
+    }
     let relay =
         Relay { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None };
     Response::from_parts(head, Reply(Inner::Relayed(Box::new(relay))))
@@ -81,7 +79,7 @@ impl Relay {
             match ready!(Pin::new(&mut *body).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     let Some(watch) = &mut self.watch else { return Poll::Ready(Some(Ok(frame))) };
-                    let ended = watch.observe(&frame) || body.is_end_stream();
+                    let ended = watch.observe(&frame) || frame.is_trailers() || body.is_end_stream();
                     if !ended {
                         return Poll::Ready(Some(Ok(frame)));
                     }
@@ -120,7 +118,6 @@ impl Body for Reply {
         match &mut self.0 {
             Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Inner::Relayed(relay) => relay.poll(context),
-            Inner::Passed(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -128,7 +125,6 @@ impl Body for Reply {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_none(),
             Inner::Relayed(relay) => relay.is_over(),
-            Inner::Passed(body) => body.is_end_stream(),
         }
     }
 
@@ -136,7 +132,6 @@ impl Body for Reply {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Inner::Relayed(relay) => relay.size_hint(),
-            Inner::Passed(body) => body.size_hint(),
         }
     }
 }
@@ -164,11 +159,6 @@ impl Relay {
 /// The client left before the end.
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(recorded) = self.finishing.take() {
-            let tercet = recorded.tercet();
-            tercet.runtime.tasks.spawn(recorded);
-            return;
-        }
         if let (Some(watch), Some(body)) = (self.watch.take(), self.body.take()) {
             let tercet = watch.tercet();
             tercet.runtime.tasks.spawn(drain(body, *watch));

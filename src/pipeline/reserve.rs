@@ -4,6 +4,7 @@ use super::charge;
 use super::exchange::Exchange;
 use crate::budget::{Estimate, PromptSize, Tokenizer, estimate_tokens};
 use crate::catalog;
+use crate::config::Reserve;
 use crate::journal::ReservationRecord;
 use crate::telemetry::Phase;
 use crate::usage::Billed;
@@ -47,6 +48,12 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
     else {
         return Ok(());
     };
+    // What a crash leaves is charged at what was held.
+    let at_most = identity.levels.iter().any(|level| level.ceilings.budget.reserve == Reserve::Max);
+    let (cost, tokens) = match at_most {
+        true => (estimate.max_cost, estimate.max_total_tokens()),
+        false => (estimate.cost, estimate.total_tokens()),
+    };
     let record = ReservationRecord {
         timestamp: exchange.timestamp,
         request_id: exchange.id.clone(),
@@ -55,8 +62,8 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
         key_id: identity.key_id.as_ref().map(ToString::to_string),
         sent_model: exchange.sent_model().to_owned(),
         tier: exchange.tier(),
-        estimate_nanousd: estimate.cost,
-        estimate_tokens: estimate.total_tokens(),
+        estimate_nanousd: cost,
+        estimate_tokens: tokens,
     };
     let noted = exchange.tercet.runtime.journal.note(&record.into()).await;
     if let Err(failure) = noted {

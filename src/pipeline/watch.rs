@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) first_content: Option<Instant>,
     /// Bytes that passed, as the upstream sent them.
     pub(super) passed_bytes: u64,
+    /// Events with a piece of content that passed.
+    pub(super) deltas: u64,
     /// An `error` event passed.
     pub(super) error_event: bool,
     meter: Meter,
@@ -42,6 +44,7 @@ impl Watch {
             status: head.status.as_u16(),
             first_content: None,
             passed_bytes: 0,
+            deltas: 0,
             error_event: false,
             meter: if streamed { Meter::stream() } else { Meter::message() },
             decoder: Decoder::for_encoding(encoding),
@@ -68,6 +71,7 @@ impl Watch {
         if progress.first_content && self.first_content.is_none() {
             self.first_content = Some(self.exchange.tercet.runtime.clock.instant());
         }
+        self.deltas += u64::from(progress.deltas);
         self.error_event |= progress.error;
         self.ended |= progress.ended || progress.error;
         progress.ended

@@ -39,7 +39,12 @@ pub fn read(body: &[u8]) -> Result<Envelope<'_>, Malformed> {
 fn read_model<'a>(cursor: &mut Cursor<'a>, envelope: &mut Envelope<'a>) -> Result<(), Malformed> {
     cursor.kind()?;
     let start = cursor.offset();
-    envelope.model = word(cursor, &Path::Field(&Path::Root, "model"))?;
+    let path = Path::Field(&Path::Root, "model");
+    envelope.model = word(cursor, &path)?;
+    // The name is kept in records, sums and a header; the API knows none near this long.
+    if envelope.model.len() > MODEL_MAX_BYTES {
+        return Err(path.refuse("String should have at most 256 characters", envelope.model_span.start));
+    }
     envelope.model_span = start..cursor.offset();
     Ok(())
 }
@@ -297,3 +302,6 @@ const TOP_LEVEL: &[&str] = &[
 ];
 const MAX_TOOLS: usize = 512;
 const MAX_OTHER_FIELDS: usize = 64;
+
+/// The longest model name that is read.
+const MODEL_MAX_BYTES: usize = 256;

@@ -41,6 +41,8 @@ pub struct Progress {
     pub ended: bool,
     /// An error event ended in it.
     pub error: bool,
+    /// How many `content_block_delta` events ended in it.
+    pub deltas: u32,
 }
 
 /// What an answer used and was.
@@ -103,6 +105,7 @@ impl Meter {
                     "content_block_start" => account.read_block_start(data),
                     "message_delta" => account.read_message_delta(data),
                     "message_stop" => progress.ended = true,
+                    "content_block_delta" => progress.deltas = progress.deltas.saturating_add(1),
                     "error" => {
                         progress.error = true;
                         account.read_error(data);
@@ -144,6 +147,7 @@ impl Progress {
         self.first_content |= other.first_content;
         self.ended |= other.ended;
         self.error |= other.error;
+        self.deltas = self.deltas.saturating_add(other.deltas);
     }
 }
 
