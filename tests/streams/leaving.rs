@@ -37,9 +37,9 @@ async fn a_client_that_leaves_amid_a_stream_pays_what_the_upstream_bills() {
         assert_eq!(client.head().await.status(), 200);
         client.chunks_until("content_block_delta").await.unwrap();
         if leave_by_reset {
-            client.reset()
+            client.reset();
         } else {
-            drop(client)
+            drop(client);
         }
         let records = house.records_when(before + 1).await;
         assert_aborted(&records[before]);
