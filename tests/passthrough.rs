@@ -30,9 +30,8 @@ fn odd_bodies() -> Vec<(String, String)> {
             r#"{{"future":1,"future":{{"b":2,"a":[1e400,-0.0,123456789012345678901234567890]}},"model":{OPUS},"max_tokens":1000,"zeta":null,"messages":[{user}]}}"#
         ),
         // The model's name written with an escape, and inside texts where it must stay.
-        format!(
-            r#"{{"model":"claude-opus-5\u002d5","max_tokens":1000,"messages":[{{"role":"user","content":"\"model\":\"claude-opus-5-5\" claude-opus-5-5"}}]}}"#
-        ),
+        r#"{"model":"claude-opus-5\u002d5","max_tokens":1000,"messages":[{"role":"user","content":"\"model\":\"claude-opus-5-5\" claude-opus-5-5"}]}"#
+        .to_owned(),
         // Over 2 MB.
         format!(r#"{{"max_tokens":1000,"messages":[{{"role":"user","content":"{large}"}}],"model":{OPUS}}}"#),
     ];
@@ -52,7 +51,7 @@ async fn a_body_arrives_byte_for_byte_but_for_the_model() {
         let answer = client.whole().await;
         assert_eq!(answer.head.header("x-tercet-tier"), Some("haiku"), "{:?}", answer.head);
         let model = answer.head.header("x-tercet-model").unwrap();
-        assert!(arrived.body == expected.replace("$MODEL", model).as_bytes(), "changed: {:.300}", expected);
+        assert!(arrived.body == expected.replace("$MODEL", model).as_bytes(), "changed: {expected:.300}");
         assert_eq!(arrived.head.header("content-length"), Some(arrived.body.len().to_string().as_str()));
         assert_eq!(answer.body, MESSAGE.as_bytes());
     }
@@ -67,7 +66,7 @@ async fn a_body_that_is_not_routed_arrives_unchanged() {
         let (mut client, mut upstream, arrived) = played.cross("POST /v1/messages", &headers, &body).await;
         upstream.answer("200 OK", &[("content-type", "application/json")], MESSAGE).await;
         assert_eq!(client.whole().await.body, MESSAGE.as_bytes());
-        assert!(arrived.body == body.as_bytes(), "changed: {:.300}", body);
+        assert!(arrived.body == body.as_bytes(), "changed: {body:.300}");
     }
     played.house.stop().await;
 }
@@ -149,7 +148,9 @@ async fn a_client_s_key_never_goes_up_with_our_credential() {
         };
         let headers = [credential, vec![("anthropic-version", "2023-06-01")]].concat();
         let (mut client, mut upstream, arrived) = played.cross(line, &headers, body).await;
-        upstream.answer("200 OK", &[("content-type", "application/json")], r#"{"id":"x","data":[]}"#).await;
+        // Closed, so that the next request meets no stale connection.
+        let head = [("content-type", "application/json"), ("connection", "close")];
+        upstream.answer("200 OK", &head, r#"{"id":"x","data":[]}"#).await;
         assert_eq!(client.whole().await.head.status(), 200, "{line}");
         assert_eq!(arrived.head.all("x-api-key"), [UPSTREAM_KEY], "{line}");
         assert_eq!(arrived.head.header("authorization"), None, "{line}");

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::dispatch::{Refused, refuse_unheard};
 use super::exchange::Exchange;
@@ -74,6 +74,8 @@ fn path_is_allowed(exchange: &Exchange) -> bool {
 
 async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
     let body = match route {
+        // Without a body there is nothing that could not be sent again where a kept connection has gone stale.
+        _ if body.is_end_stream() && !matches!(route, Route::BatchCreate) => RequestBody::empty(),
         Route::BatchCreate => RequestBody::stream(Upload::batch(body, &exchange)),
         _ => RequestBody::stream(Upload::plain(body, &exchange)),
     };

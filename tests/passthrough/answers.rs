@@ -115,7 +115,8 @@ async fn an_upstream_error_arrives_as_it_is_and_costs_nothing() {
         let asked = ask("claude-opus-5-5", "say hello");
         let (mut client, mut upstream, _) = played.cross("POST /v1/messages", &keyed(ACME), asked).await;
         let all = [headers, &[("request-id", "req_9"), ("content-type", "application/json")]].concat();
-        upstream.answer(status, &all, &body).await;
+        // Closed, so that no later request meets a stale connection and is rightly sent twice.
+        upstream.answer(status, &[&all[..], &[("connection", "close")]].concat(), &body).await;
         let answer = client.whole().await;
         assert_eq!(answer.head.status().to_string(), status[..3]);
         assert_eq!(answer.body, body.as_bytes());

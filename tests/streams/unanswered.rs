@@ -115,3 +115,20 @@ async fn only_a_stale_connection_without_a_byte_is_tried_again() {
     idle(&played.house).await;
     played.house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_a_body_survives_a_stale_connection() {
+    let own = "[upstream]\nbase_url = \"$PLAYED\"\ncredential = \"client\"\n";
+    let played = Played::start(own).await;
+    let (mut client, mut upstream, _) = played.cross("GET /v1/files/file_1/content", &keyed("k"), "").await;
+    upstream.answer("200 OK", &[], "content").await;
+    assert_eq!(client.whole().await.body, b"content");
+    client.request("GET /v1/files/file_1/content", &keyed("k"), "").await;
+    upstream.whole().await;
+    drop(upstream);
+    let mut upstream = Wire::accept(&played.listener).await;
+    upstream.whole().await;
+    upstream.answer("200 OK", &[], "again").await;
+    assert_eq!(client.whole().await.body, b"again");
+    played.house.stop().await;
+}
