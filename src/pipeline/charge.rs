@@ -56,7 +56,7 @@ pub(super) fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     let mut refusal = Refusal::rate_limited(reached.message, reached.retry_after_s);
     for (name, value) in limit_headers(&standings(exchange)) {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            refusal = refusal.with_header(HeaderName::from_static(name), value);
+            refusal = refusal.with_header(name, value);
         }
     }
     refusal
@@ -84,7 +84,7 @@ fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
 }
 
 /// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
-pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(&'static str, String)> {
+pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, String)> {
     let facts = limit::HeaderFacts::of(standings);
     let groups = [
         (facts.requests, REQUESTS),
@@ -133,26 +133,26 @@ fn has_budget(ceilings: &Ceilings) -> bool {
     money || quota.daily_tokens.is_some() || quota.monthly_tokens.is_some()
 }
 
-type Group = [&'static str; 3];
+type Group = [HeaderName; 3];
 const REQUESTS: Group = [
-    "anthropic-ratelimit-requests-limit",
-    "anthropic-ratelimit-requests-remaining",
-    "anthropic-ratelimit-requests-reset",
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
 ];
 const TOKENS: Group = [
-    "anthropic-ratelimit-tokens-limit",
-    "anthropic-ratelimit-tokens-remaining",
-    "anthropic-ratelimit-tokens-reset",
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
 ];
 const INPUT_TOKENS: Group = [
-    "anthropic-ratelimit-input-tokens-limit",
-    "anthropic-ratelimit-input-tokens-remaining",
-    "anthropic-ratelimit-input-tokens-reset",
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
 ];
 const OUTPUT_TOKENS: Group = [
-    "anthropic-ratelimit-output-tokens-limit",
-    "anthropic-ratelimit-output-tokens-remaining",
-    "anthropic-ratelimit-output-tokens-reset",
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
 ];
 /// Seconds until a request that only waits for others to end is worth sending again.
 const HELD_RETRY_AFTER_S: u64 = 5;
