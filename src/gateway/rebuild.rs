@@ -122,7 +122,7 @@ impl Views {
                 for object in &record.objects {
                     self.ownership.claim(object.object_type, &object.object_id, &record.tenant);
                 }
-                self.recent.add(Arc::new((**record).clone()));
+                self.recent.add(Arc::clone(record));
             }
             Entry::Object(record) => {
                 let kind: ObjectType = record.object_type;

@@ -3,6 +3,8 @@
 //! An entry knows its stream: administrative changes have one of their own, everything else is an exchange's.
 //! Its bytes are one JSON object without a line break, `kind` first; at most [`MAX_RECORD_BYTES`].
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::chain::Stream;
@@ -12,7 +14,7 @@ use super::record::{AdminRecord, ExchangeRecord, ObjectRecord, OpenRecord, Reser
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// A settled exchange.
-    Exchange(Box<ExchangeRecord>),
+    Exchange(Arc<ExchangeRecord>),
     /// What is held for a request in flight.
     Reservation(ReservationRecord),
     /// An upstream object and its owner.
@@ -36,7 +38,7 @@ impl Entry {
     /// Returns the entry as one line of JSON without the line's end; `None` if it is too large.
     pub(super) fn to_json(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Exchange(record) => line(record),
+            Self::Exchange(record) => line(&**record),
             Self::Reservation(record) => line(record),
             Self::Object(record) => line(record),
             Self::Admin(record) => line(record),
@@ -47,7 +49,7 @@ impl Entry {
     /// Reads an entry of `kind` from a whole line; `Ok(None)` for a kind of a later version.
     pub(super) fn from_line(kind: &[u8], line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         Ok(Some(match kind {
-            b"exchange" => Self::Exchange(serde_json::from_slice(line)?),
+            b"exchange" => Self::Exchange(Arc::new(serde_json::from_slice(line)?)),
             b"reservation" => Self::Reservation(serde_json::from_slice(line)?),
             b"object" => Self::Object(serde_json::from_slice(line)?),
             b"admin" => Self::Admin(serde_json::from_slice(line)?),
@@ -59,7 +61,7 @@ impl Entry {
 
 impl From<ExchangeRecord> for Entry {
     fn from(record: ExchangeRecord) -> Self {
-        Self::Exchange(Box::new(record))
+        Self::Exchange(Arc::new(record))
     }
 }
 

@@ -50,6 +50,11 @@ fn reservation(request_id: &RequestId, nanousd: i64) -> Entry {
     })
 }
 
+fn exchanged(request_id: &RequestId, cost: i64) -> ExchangeRecord {
+    let Entry::Exchange(record) = exchange(request_id, cost) else { unreachable!() };
+    Arc::unwrap_or_clone(record)
+}
+
 /// The costs of all exchanges in the journal, in order.
 fn costs(path: &Path) -> Vec<i64> {
     let mut costs = Vec::new();
@@ -79,10 +84,10 @@ fn a_record_has_the_fixed_names_and_survives_reading() {
         baseline_nanousd price_version status error_type stop_reason outcome cache tool_calls stream latency_ms \
         ttft_ms overhead_us attempts";
     let request_id = RequestId::generate();
-    let Entry::Exchange(mut record) = exchange(&request_id, 7) else { unreachable!() };
+    let mut record = exchanged(&request_id, 7);
     record.decision = Some(serde_json::value::RawValue::from_string("{\n\"a\" : 1\r\n}".into()).unwrap());
     record.tool_calls.push(ToolCall { name: "bash".into(), is_error: Some(true) });
-    let bytes = Entry::Exchange(record).to_json().unwrap();
+    let bytes = Entry::from(record).to_json().unwrap();
     assert!(!bytes.contains(&b'\n') && !bytes.contains(&b'\r'));
     let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     for name in names.split_whitespace() {
@@ -107,9 +112,10 @@ fn an_exchange_is_found_by_either_id_in_the_ring_and_in_the_files() {
     let request_id = RequestId::generate();
     for cost in 0..300 {
         let id = if cost == 0 { request_id.clone() } else { RequestId::generate() };
-        let Entry::Exchange(mut record) = exchange(&id, cost) else { unreachable!() };
+        let mut record = exchanged(&id, cost);
         record.upstream_request_id = Some(format!("req_{cost}"));
-        ring.add(Arc::new((*record).clone()));
+        let record = Arc::new(record);
+        ring.add(Arc::clone(&record));
         block_on(journal.append(&Entry::Exchange(record))).unwrap();
     }
     assert_eq!(ring.last(1000).len(), recent::RING_RECORDS);

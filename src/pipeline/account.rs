@@ -68,10 +68,15 @@ pub(super) fn tool_calls(exchange: &Exchange, metered: &Metered) -> Vec<ToolCall
 /// Adds an ended exchange to the sums and the metrics, and logs it.
 ///
 /// `saved` is what an answer from the cache would have cost.
-pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: &ExchangeRecord, saved: Option<NanoUsd>) {
+pub(super) fn publish(
+    exchange: &Exchange,
+    bill: &Bill,
+    record: &Arc<ExchangeRecord>,
+    saved: Option<NanoUsd>,
+) {
     let runtime = &exchange.tercet.runtime;
     runtime.rollup.add(record);
-    runtime.recent.add(Arc::new(record.clone()));
+    runtime.recent.add(Arc::clone(record));
     let catalog = &exchange.snapshot.catalog;
     let model = catalog.model(exchange.sent_model()).map_or("_other", |model| &model.id);
     let tools: Vec<ToolUse<'_>> =
@@ -107,7 +112,7 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: &ExchangeRecord,
     if exchange.estimate.is_some() {
         runtime.metrics.record_limit(exchange.tenant(), LimitKind::Requests, LimitDecision::Allowed);
     }
-    telemetry::logs::log_exchange(record);
+    telemetry::logs::log_exchange(&**record);
 }
 
 /// Logs a refusal that gets no record.

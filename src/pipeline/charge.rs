@@ -56,7 +56,7 @@ pub(super) fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     let mut refusal = Refusal::rate_limited(reached.message, reached.retry_after_s);
     for (name, value) in limit_headers(&standings(exchange)) {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            refusal = refusal.with_header(HeaderName::from_static(name), value);
+            refusal = refusal.with_header(name, value);
         }
     }
     refusal
@@ -84,7 +84,7 @@ fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
 }
 
 /// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
-pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(&'static str, String)> {
+pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, String)> {
     let facts = limit::HeaderFacts::of(standings);
     let groups = [facts.requests, facts.tokens, facts.input_tokens, facts.output_tokens];
     let mut headers = Vec::new();

@@ -19,7 +19,7 @@ use super::runtime::Tercet;
 use super::watch::Watch;
 use super::{account, reply};
 use crate::cache::CachedAnswer;
-use crate::journal::{ExchangeRecord, ObjectName, ObjectType, Outcome, UsageSource};
+use crate::journal::{Entry, ExchangeRecord, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
 use crate::upstream::{FailureKind, Phase};
 use crate::wire::error::{self, Refusal};
@@ -103,6 +103,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     record.message_id.clone_from(&metered.message_id);
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
+    let record = Arc::new(record);
     account::publish(&exchange, &bill, &record, None);
     Recorded::of(exchange, record)
 }
@@ -121,6 +122,7 @@ pub(super) async fn finish_hit(mut exchange: Box<Exchange>, answer: &CachedAnswe
     record.stop_reason.clone_from(&answer.stop_reason);
     record.answered_model.clone_from(&answer.answered_model);
     record.message_id.clone_from(&answer.message_id);
+    let record = Arc::new(record);
     account::publish(&exchange, &bill, &record, Some(saved.cost));
     Recorded::of(exchange, record).await;
 }
@@ -155,6 +157,7 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
         record.status = refusal.status.as_u16();
         record.outcome = outcome_of_refusal(refusal);
         record.error_type = Some(refusal.kind.to_owned());
+        let record = Arc::new(record);
         account::publish(&exchange, &bill, &record, None);
         let charged = !bill.free;
         let recorded = Recorded::of(exchange, record);
@@ -258,10 +261,10 @@ fn outcome_of_refusal(refusal: &Refusal) -> Outcome {
 }
 
 impl Recorded {
-    fn of(exchange: Box<Exchange>, record: ExchangeRecord) -> Self {
+    fn of(exchange: Box<Exchange>, record: Arc<ExchangeRecord>) -> Self {
         let tercet = Arc::clone(&exchange.tercet);
         // Queued here and now; what is waited for is the write.
-        let appended = tercet.runtime.journal.append(&record.into());
+        let appended = tercet.runtime.journal.append(&Entry::Exchange(record));
         let written = Box::pin(async move {
             if let Err(failure) = appended.await {
                 tracing::error!(request_id = %exchange.id, %failure, "journal record not written yet");

@@ -1,6 +1,6 @@
 //! What the upstream says of its own rate limits, for the metrics; clients see theirs, or these.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 use super::exchange::Exchange;
@@ -10,8 +10,8 @@ use crate::telemetry::UpstreamLimit;
 pub(super) fn note(exchange: &Exchange, headers: &HeaderMap) {
     let Some(model) = exchange.snapshot.catalog.model(exchange.sent_model()) else { return };
     for (kind, [limit, remaining, reset]) in LIMIT_HEADERS {
-        let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok();
-        let time = |name: &str| headers.get(name)?.to_str().ok()?.parse::<Timestamp>().ok();
+        let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse::<i64>().ok();
+        let time = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse::<Timestamp>().ok();
         if let (Some(limit), Some(remaining), Some(reset)) = (number(limit), number(remaining), time(reset)) {
             exchange.tercet.runtime.metrics.record_upstream_limit(&UpstreamLimit {
                 family: &model.pool,
@@ -25,37 +25,37 @@ pub(super) fn note(exchange: &Exchange, headers: &HeaderMap) {
 }
 
 /// Each kind of limit, and its headers: limit, rest, reset.
-pub(super) const LIMIT_HEADERS: [(&str, [&str; 3]); 4] = [
+pub(super) const LIMIT_HEADERS: [(&str, [HeaderName; 3]); 4] = [
     (
         "requests",
         [
-            "anthropic-ratelimit-requests-limit",
-            "anthropic-ratelimit-requests-remaining",
-            "anthropic-ratelimit-requests-reset",
+            HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+            HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+            HeaderName::from_static("anthropic-ratelimit-requests-reset"),
         ],
     ),
     (
         "tokens",
         [
-            "anthropic-ratelimit-tokens-limit",
-            "anthropic-ratelimit-tokens-remaining",
-            "anthropic-ratelimit-tokens-reset",
+            HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+            HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+            HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
         ],
     ),
     (
         "input_tokens",
         [
-            "anthropic-ratelimit-input-tokens-limit",
-            "anthropic-ratelimit-input-tokens-remaining",
-            "anthropic-ratelimit-input-tokens-reset",
+            HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+            HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+            HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
         ],
     ),
     (
         "output_tokens",
         [
-            "anthropic-ratelimit-output-tokens-limit",
-            "anthropic-ratelimit-output-tokens-remaining",
-            "anthropic-ratelimit-output-tokens-reset",
+            HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+            HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+            HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
         ],
     ),
 ];

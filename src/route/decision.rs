@@ -112,12 +112,8 @@ impl RouteDecision {
 
     /// Returns the journal's `decision`: what was decided, why, and under which policy.
     #[must_use]
-    pub fn record(&self, policy_version: &str) -> Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(fields) = &mut value {
-            fields.insert("policy_version".to_owned(), policy_version.into());
-        }
-        value
+    pub const fn record<'a>(&'a self, policy_version: &'a str) -> impl Serialize + 'a {
+        Recorded { decision: self, policy_version }
     }
 
     /// Returns the object of `explain --json`; `workload` is the fingerprint, where one is kept.
@@ -132,6 +128,13 @@ impl RouteDecision {
             "policy_version": policy_version,
         })
     }
+}
+
+#[derive(Serialize)]
+struct Recorded<'a> {
+    #[serde(flatten)]
+    decision: &'a RouteDecision,
+    policy_version: &'a str,
 }
 
 /// The decision alone, without its candidates: `tier` and `model` are what was decided, `sent_model` what is sent.

@@ -137,6 +137,10 @@ fn json_line(
 
 /// Writes JSON text; serde escapes what ASCII calls control, the rest of what breaks a line is escaped here.
 fn write_json(writer: &mut Writer<'_>, json: &str) -> fmt::Result {
+    // Nearly every line is plain, which its bytes tell ten times faster than its characters.
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return writer.write_str(json);
+    }
     let mut rest = json;
     while let Some(at) = rest.find(breaks_a_line) {
         let (before, from) = rest.split_at(at);

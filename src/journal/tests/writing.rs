@@ -114,9 +114,9 @@ fn what_cannot_be_written_at_the_end_is_not_passed_over() {
 fn a_record_over_the_bound_is_refused_and_harms_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open(folder.path()).unwrap();
-    let Entry::Exchange(mut record) = exchange(&RequestId::generate(), 1) else { unreachable!() };
+    let mut record = exchanged(&RequestId::generate(), 1);
     record.tags.push("x".repeat(MAX_RECORD_BYTES));
-    assert_eq!(block_on(journal.append(&Entry::Exchange(record))), Err(StoreFailure::TooLarge));
+    assert_eq!(block_on(journal.append(&record.into())), Err(StoreFailure::TooLarge));
     block_on(journal.append(&exchange(&RequestId::generate(), 2))).unwrap();
     close(&journal);
     assert_eq!(costs(folder.path()), [2]);
