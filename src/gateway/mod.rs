@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin;
@@ -45,6 +46,7 @@ pub struct Gateway {
     admin: TcpListener,
     admin_address: SocketAddr,
     drain_timeout: Duration,
+    hangups: std::io::Result<Signal>,
 }
 
 /// How a gateway ended.
@@ -62,6 +64,8 @@ impl Gateway {
     /// # Errors
     /// When a part cannot be built; the text says which, and what to change.
     pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
+        // Listened for from the start: unheard, a SIGHUP would end the process.
+        let hangups = signal(SignalKind::hangup());
         let config = control::with_mode(config, origin.mode);
         let admin_listen = config.admin.listen;
         let drain_timeout = config.server.drain_timeout;
@@ -73,7 +77,7 @@ impl Gateway {
         let config = control::with_address(config, data.address());
         let tercet = Arc::new(rebuild::tercet(config, Clock::default()).await?);
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates()));
-        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout })
+        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
     }
 
     /// Returns the base URL for clients.
@@ -97,7 +101,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then drains and ends.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
-        let Self { tercet, control, data, admin, admin_address, drain_timeout } = self;
+        let Self { tercet, control, data, admin, admin_address, drain_timeout, hangups } = self;
         let (ending, ended) = watch::channel(false);
         let access = sources::access(&tercet, admin_address);
         let sources = sources::sources(&tercet, &control);
@@ -111,7 +115,7 @@ impl Gateway {
                 tracing::error!(%error, "admin listener failed");
             }
         });
-        background.spawn(control::watch_files(Arc::clone(&control), ended));
+        background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {
             stop.await;
