@@ -54,7 +54,7 @@ impl Changing {
 
     async fn successful(&self) -> i64 {
         let text = get(&self.house.admin_url, "", "/metrics").await.body;
-        metric(&String::from_utf8(text.to_vec()).unwrap(), "tercet_config_last_reload_successful", "")
+        metric(std::str::from_utf8(&text).unwrap(), "tercet_config_last_reload_successful", "")
             / 1_000_000_000
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::{Origin, rebuild};
@@ -116,8 +116,12 @@ impl Control {
 /// Reloads when a file changes (looked at every two seconds) or SIGHUP comes, until the end.
 ///
 /// Looking at content rather than being told of events survives replaced inodes and swapped symlinks.
-pub(super) async fn watch_files(control: Arc<Control>, mut ended: watch::Receiver<bool>) {
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+pub(super) async fn watch_files(
+    control: Arc<Control>,
+    hangups: std::io::Result<Signal>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let Ok(mut hangups) = hangups else { return };
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         let who = tokio::select! {

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin;
@@ -46,6 +47,7 @@ pub struct Gateway {
     admin: TcpListener,
     admin_address: SocketAddr,
     drain_timeout: Duration,
+    hangups: std::io::Result<Signal>,
 }
 
 /// How a gateway ended.
@@ -63,6 +65,8 @@ impl Gateway {
     /// # Errors
     /// When a part cannot be built; the text says which, and what to change.
     pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
+        // Listened for from the start: unheard, a SIGHUP would end the process.
+        let hangups = signal(SignalKind::hangup());
         let config = control::with_mode(config, origin.mode);
         let admin_listen = config.admin.listen;
         let drain_timeout = config.server.drain_timeout;
@@ -74,7 +78,7 @@ impl Gateway {
         let config = control::with_address(config, data.address());
         let tercet = Arc::new(rebuild::tercet(config, Clock::default()).await?);
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates()));
-        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout })
+        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
     }
 
     /// Returns the base URL for clients.
@@ -98,7 +102,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then drains and ends.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
-        let Self { tercet, control, data, admin, admin_address, drain_timeout } = self;
+        let Self { tercet, control, data, admin, admin_address, drain_timeout, hangups } = self;
         let (ending, ended) = watch::channel(false);
         let access = sources::access(&tercet, admin_address);
         let sources = sources::sources(&tercet, &control);
@@ -112,7 +116,7 @@ impl Gateway {
                 tracing::error!(%error, "admin listener failed");
             }
         });
-        background.spawn(control::watch_files(Arc::clone(&control), ended));
+        background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {
             stop.await;
