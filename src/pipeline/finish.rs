@@ -193,8 +193,9 @@ pub(super) fn abandon(exchange: &mut Exchange) {
     }
     let mut record = account::record(exchange, &bill);
     record.outcome = if sent { Outcome::ProxyError } else { Outcome::ClientAborted };
+    let record = Arc::new(record);
     account::publish(exchange, &bill, &record, None);
-    let appended = exchange.tercet.runtime.journal.append(&record.into());
+    let appended = exchange.tercet.runtime.journal.append(&Entry::Exchange(record));
     // Queued already unless the queue is full; only then does somebody have to wait for room.
     if let Ok(runtime) = Handle::try_current() {
         exchange.tercet.runtime.tasks.spawn_on(appended, &runtime);
