@@ -7,7 +7,7 @@ COPY config config
 COPY benches benches
 # An explicit target keeps build scripts and procedural macros out of the static flags.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
- && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin tercet --target "$target" \
+ && RUSTFLAGS="-C target-feature=+crt-static -C strip=debuginfo" cargo build --release --locked --bin tercet --target "$target" \
  && mkdir -p /image/data \
  && cp "target/$target/release/tercet" /image/tercet
 
