@@ -10,7 +10,7 @@ use clap::Args;
 use super::check::mode_text;
 use super::configured;
 use super::ending::{Ending, tell};
-use super::serving;
+use super::serving::{self, Signals};
 use crate::config::{Config, LogFormat, Mode};
 use crate::gateway::Origin;
 
@@ -43,13 +43,14 @@ pub(super) async fn run(asked: &Run) -> Ending {
     }
     serving::log(config.telemetry.log, "")?;
     let (routing, journal) = (mode_text(config.routing.mode), config.journal.path.display().to_string());
+    let signals = Signals::listen()?;
     let gateway = serving::start(config, Origin { file, mode }).await?;
     tell(&format!(
         "export ANTHROPIC_BASE_URL={}\ndashboard  {}\njournal    {journal}\nrouting    {routing}",
         gateway.data_url(),
         gateway.admin_url(),
     ));
-    serving::serve(gateway, std::future::pending()).await
+    serving::serve(gateway, signals, std::future::pending()).await
 }
 
 /// Sets the mode of the gateway and of every tenant.

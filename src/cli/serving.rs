@@ -24,8 +24,9 @@ pub(super) async fn start(config: Config, origin: Origin) -> Result<Gateway, Fai
 }
 
 /// Serves until `stop` or the first signal, drains, and ends at once at a further signal.
-pub(super) async fn serve(gateway: Gateway, stop: impl Future<Output = ()>) -> Ending {
-    let mut signals = Signals::listen()?;
+///
+/// `signals` are listened for since before anything was printed: whoever reads that we are up may end us.
+pub(super) async fn serve(gateway: Gateway, mut signals: Signals, stop: impl Future<Output = ()>) -> Ending {
     let (told, mut first) = tokio::sync::watch::channel(false);
     let draining = async move {
         // The sender lives as long as this function, so that the wait cannot fail.
@@ -50,24 +51,20 @@ pub(super) async fn serve(gateway: Gateway, stop: impl Future<Output = ()>) -> E
     }
 }
 
-/// Waits for the first signal to end.
-pub(super) async fn told_to_end() -> Result<(), Failure> {
-    Signals::listen()?.next().await;
-    Ok(())
-}
-
-struct Signals {
+/// The signals that end us, caught from when this is made.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, Failure> {
         let on = |kind| signal(kind).map_err(Failure::run);
         Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::ending::{Ending, Exit, Failure, print, print_json};
-use super::serving;
+use super::serving::Signals;
 use super::span;
 use crate::simulated;
 
@@ -31,13 +31,14 @@ pub(super) struct Simulate {
 }
 
 pub(super) async fn simulate(asked: &Simulate) -> Ending {
+    let mut signals = Signals::listen()?;
     let upstream = start(asked.listen, asked.pace, asked.first_byte).await?;
     if asked.json {
         print_json(&json!({"url": upstream.url()}))?;
     } else {
         print(upstream.url())?;
     }
-    serving::told_to_end().await?;
+    signals.next().await;
     upstream.stop().await;
     Ok(Exit::Ok)
 }

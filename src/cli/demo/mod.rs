@@ -20,7 +20,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::ending::{Ending, Failure, print, print_json};
-use super::serving;
+use super::serving::{self, Signals};
 use super::simulate;
 use super::span;
 use crate::config::{self, Config, LogFormat};
@@ -44,6 +44,7 @@ pub(super) struct Demo {
 
 pub(super) async fn demo(asked: &Demo) -> Ending {
     serving::log(LogFormat::Text, "warn")?;
+    let signals = Signals::listen()?;
     let upstream = simulate::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), PACE, FIRST_BYTE).await?;
     let folder = Folder::make()?;
     let people = People::invite()?;
@@ -63,7 +64,7 @@ pub(super) async fn demo(asked: &Demo) -> Ending {
             else => std::future::pending().await,
         }
     };
-    let ended = serving::serve(gateway, stop).await;
+    let ended = serving::serve(gateway, signals, stop).await;
     upstream.stop().await;
     ended
 }

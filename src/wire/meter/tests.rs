@@ -143,17 +143,18 @@ fn a_cut_stream_and_an_error_event_are_not_complete() {
 #[test]
 fn progress_tells_the_first_content_once_and_the_end_in_its_chunk() {
     let mut meter = Meter::stream();
-    let first = Progress { first_content: true, ..Progress::default() };
+    let delta = Progress { deltas: 1, ..Progress::default() };
+    let first = Progress { first_content: true, ..delta };
     assert_eq!(meter.feed(start(&json!({})).as_bytes()), Progress::default());
     assert_eq!(meter.feed(event("ping", &json!({})).as_bytes()), Progress::default());
     assert_eq!(meter.feed(event("content_block_delta", &json!({})).as_bytes()), first);
-    assert_eq!(meter.feed(event("content_block_delta", &json!({})).as_bytes()), Progress::default());
+    assert_eq!(meter.feed(event("content_block_delta", &json!({})).as_bytes()), delta);
     assert_eq!(meter.feed(b"event: message_stop\nda"), Progress::default());
     assert!(meter.feed(b"ta: {}\n\n").ended);
     let mut meter = Meter::message();
     assert_eq!(
         [meter.feed(b""), meter.feed(b"{"), meter.feed(b"}")],
-        [Progress::default(), first, Progress::default()]
+        [Progress::default(), Progress { deltas: 0, ..first }, Progress::default()]
     );
 }
 
