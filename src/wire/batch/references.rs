@@ -1,4 +1,4 @@
-//! Which files and containers the items of a batch name, found while its body streams through.
+//! Which files, containers and threads the items of a batch name, found while its body streams through.
 //!
 //! Reads the same bytes as the rewriter with a lexer of its own. A name or an id is held only while it is being
 //! read, and given up past [`HELD_MAX_BYTES`], longer than any id.
@@ -16,6 +16,8 @@ pub enum Reference {
     File(String),
     /// A `container`, or its `id`.
     Container(String),
+    /// The message that a `thread` continues.
+    Thread(String),
 }
 
 /// Reads one body.
@@ -27,6 +29,8 @@ pub struct References {
     opaque: Option<usize>,
     /// Depth of the open `container` object of an item.
     container: Option<usize>,
+    /// Depth of the open `thread` object of an item.
+    thread: Option<usize>,
     field: Field,
     held: Option<Vec<u8>>,
 }
@@ -39,6 +43,8 @@ enum Field {
     File,
     Container,
     ContainerId,
+    Thread,
+    PreviousMessage,
 }
 
 impl References {
@@ -63,6 +69,7 @@ impl References {
                 match self.field {
                     Field::Opaque => self.opaque = self.opaque.or(Some(depth)),
                     Field::Container => self.container = Some(depth),
+                    Field::Thread => self.thread = Some(depth),
                     _ => {}
                 }
                 self.field = Field::Other;
@@ -70,6 +77,7 @@ impl References {
             Token::Close => {
                 self.opaque = self.opaque.filter(|opened| depth >= *opened);
                 self.container = self.container.filter(|opened| depth >= *opened);
+                self.thread = self.thread.filter(|opened| depth >= *opened);
             }
             Token::StringBegin { name } if self.opaque.is_none() => {
                 let wanted = *name || !matches!(self.field, Field::Other | Field::Opaque);
@@ -104,9 +112,16 @@ impl References {
                 found.push(Reference::Container(text.into_owned()));
                 Field::Other
             }
+            Field::PreviousMessage => {
+                found.push(Reference::Thread(text.into_owned()));
+                Field::Other
+            }
+            Field::Thread => Field::Other,
             Field::Other | Field::Opaque => match &*text {
                 "file_id" => Field::File,
                 "container" if depth == PARAMS_DEPTH => Field::Container,
+                "thread" if depth == PARAMS_DEPTH => Field::Thread,
+                "previous_message_id" if self.thread == Some(depth) => Field::PreviousMessage,
                 "id" if self.container == Some(depth) => Field::ContainerId,
                 name if is_opaque(name) => Field::Opaque,
                 _ => Field::Other,
@@ -127,6 +142,21 @@ mod tests {
         {"role":"user","content":[{"type":"document","source":{"type":"file","file\u005fid":"f1"}},
         {"type":"tool_use","input":{"file_id":"no","container":"no"}}]}],"tools":[{"file_id":"no"}]}},
         {"params":{"container":{"skills":[{"id":"no"}],"id":"c2"},"system":"\"file_id\":\"no\"","x":{"file_id":"f2"}}}]}"#;
+
+    #[test]
+    fn the_message_that_an_item_s_thread_continues_is_found() {
+        let batch = br#"{"requests":[{"params":{"previous_message_id":"no","thread":{"type":"continue",
+            "x":{"previous_message_id":"no"},"previous\u005fmessage_id":"m1"}}},{"params":{"thread":"no",
+            "messages":[{"thread":{"previous_message_id":"no"}}],"y":{"previous_message_id":"no"}}}]}"#;
+        for size in 1..batch.len() {
+            let mut references = References::default();
+            let found: Vec<_> = batch
+                .chunks(size)
+                .flat_map(|chunk| references.feed(&Bytes::copy_from_slice(chunk)).unwrap())
+                .collect();
+            assert_eq!(found, [Reference::Thread("m1".into())], "cut every {size} bytes");
+        }
+    }
 
     #[test]
     fn whatever_the_cut_every_file_and_container_of_a_batch_is_found_and_nothing_else() {
