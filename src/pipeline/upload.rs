@@ -15,8 +15,9 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::Exchange;
 use super::passthrough;
 use super::runtime::{Snapshot, Tercet};
+use crate::config::Tiers;
 use crate::journal::ObjectType;
-use crate::route::{Asked, tier_model};
+use crate::route::{Asked, strongest_tier, tier_model};
 use crate::tier::Tier;
 use crate::upstream::BodyProblem;
 use crate::wire::batch::{BatchRewriter, Reference, References};
@@ -30,6 +31,8 @@ pub(super) struct Upload {
     /// Parts of the last chunk that are still to be sent.
     ready: VecDeque<Bytes>,
     snapshot: Arc<Snapshot>,
+    /// The tier a free choice stands for.
+    strongest: Tier,
     passed_bytes: u64,
     max_bytes: u64,
     alarm: Pin<Box<Sleep>>,
@@ -58,6 +61,7 @@ impl Upload {
             references,
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
+            strongest: strongest_tier(exchange.routing()),
             passed_bytes: 0,
             max_bytes,
             alarm: Box::pin(tokio::time::sleep(silence)),
@@ -75,6 +79,7 @@ impl Upload {
                 let (kind, id) = match &reference {
                     Reference::File(id) => (ObjectType::File, id),
                     Reference::Container(id) => (ObjectType::Container, id),
+                    Reference::Thread(id) => (ObjectType::Thread, id),
                 };
                 if !tercet.runtime.ownership.owns(tenant, kind, id) {
                     return Err(format!("requests: there is no such object: {id}").into());
@@ -84,22 +89,22 @@ impl Upload {
         match &mut self.rewriter {
             None => self.ready.push_back(chunk),
             Some(rewriter) => {
-                let snapshot = &self.snapshot;
-                self.ready.extend(rewriter.feed(&chunk, |model| alias(snapshot, model))?);
+                let (tiers, strongest) = (&self.snapshot.config.tiers, self.strongest);
+                self.ready.extend(rewriter.feed(&chunk, |model| alias(tiers, strongest, model))?);
             }
         }
         Ok(())
     }
 }
 
-/// Returns the model an alias stands for; batches are not routed.
-fn alias(snapshot: &Snapshot, model: &str) -> Option<String> {
+/// Returns the model an alias stands for; batches are not routed, so a free choice is the strongest allowed.
+fn alias(tiers: &Tiers, strongest: Tier, model: &str) -> Option<String> {
     let tier = match Asked::parse(model) {
-        Asked::Auto => Tier::Opus,
+        Asked::Auto => strongest,
         Asked::Tier(tier) => tier,
         Asked::Model(_) => return None,
     };
-    tier_model(&snapshot.config.tiers, tier).map(ToOwned::to_owned)
+    tier_model(tiers, tier).map(ToOwned::to_owned)
 }
 
 impl Body for Upload {
