@@ -86,6 +86,7 @@ fn read_field<'a>(
         "container" => envelope.container = Some(read_container(cursor, path)?),
         "thread" => envelope.thread = Some(read_thread(cursor, path)?),
         "fallbacks" => {
+            envelope.fallbacks = true;
             envelope.fallback_list = cursor.kind()? != Kind::String;
             cursor.skip()?;
         }
@@ -266,6 +267,7 @@ fn empty(body: &[u8]) -> Envelope<'_> {
         container: None,
         thread: None,
         other_fields: Vec::new(),
+        fallbacks: false,
         fallback_list: false,
         history: History::default(),
     }
