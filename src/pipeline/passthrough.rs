@@ -14,7 +14,7 @@ use super::forward::{self, Forwarded};
 use super::relay::{self, Reply};
 use super::upload::Upload;
 use super::{finish, listing, policy, reply, reserve};
-use crate::config::Credential;
+use crate::config::{Credential, is_kept_apart};
 use crate::journal::{ObjectRecord, ObjectType};
 use crate::upstream::{RequestBody, Route};
 use crate::wire::error::Refusal;
@@ -64,6 +64,9 @@ fn with_our_credential(exchange: &Exchange) -> bool {
 
 fn path_is_allowed(exchange: &Exchange) -> bool {
     let path = exchange.uri.path();
+    if is_kept_apart(path) {
+        return false;
+    }
     let named = exchange.tenant_config().map(|tenant| tenant.allow_paths.as_slice()).unwrap_or_default();
     named.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
@@ -83,7 +86,12 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
             described(forwarded, route).await
         }
         Ok(forwarded) if matches!(route, Route::FileCreate) => described(forwarded, route).await,
-        Ok(forwarded) => relay::relay(forwarded),
+        Ok(forwarded) => {
+            if matches!(route, Route::FileDelete { .. }) {
+                forget_deleted(&forwarded, route);
+            }
+            relay::relay(forwarded)
+        }
     }
 }
 
@@ -103,6 +111,9 @@ pub(super) async fn cross(exchange: Box<Exchange>, body: RequestBody) -> Result<
 
 /// Answers with an object whose owner or results have to be known: read whole, remembered, spliced.
 async fn described(forwarded: Forwarded, route: Route<'_>) -> Response<Reply> {
+    if matches!(route, Route::BatchDelete { .. }) {
+        forget_deleted(&forwarded, route);
+    }
     let (exchange, mut head, body) = match whole(forwarded).await {
         Ok(answer) => answer,
         Err(refused) => return refused,
@@ -163,6 +174,15 @@ async fn claim(exchange: &Exchange, kind: ObjectType, id: &str) {
     // Written before the id is told, so that a crash cannot leave the owner without its object.
     if let Err(failure) = runtime.journal.append(&record.into()).await {
         tracing::error!(request_id = %exchange.id, %failure, "owner of an object not written yet");
+    }
+}
+
+/// Makes room for another object where the upstream deleted one.
+fn forget_deleted(forwarded: &Forwarded, route: Route<'_>) {
+    if let Some((kind, id)) = object_of(route)
+        && forwarded.response.status().is_success()
+    {
+        forwarded.exchange.tercet.runtime.ownership.forget(kind, id);
     }
 }
 
