@@ -178,12 +178,10 @@ async fn a_rotated_admin_token_holds_at_once() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("admin.token");
     std::fs::write(&file, "first-admin-token-0123").unwrap();
-    let text = format!(
-        "[admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ file = \"admin.token\" }}\n\
-         [upstream]\nbase_url = \"$UPSTREAM\"\n"
-    );
+    let text = "[admin]\nlisten = \"127.0.0.1:0\"\ntoken = { file = \"admin.token\" }\n\
+                [upstream]\nbase_url = \"$UPSTREAM\"\n";
     let upstream = Upstream::start(Options::default()).await.unwrap();
-    let house = House::start_before(upstream, folder, &text).await;
+    let house = House::start_before(upstream, folder, text).await;
     let bearer = async |method: Method, path: &str, token: &str| {
         let token = format!("Bearer {token}");
         send(method, &format!("{}{path}", house.admin_url), &[("authorization", &token)], "").await.status

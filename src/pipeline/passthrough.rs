@@ -38,10 +38,10 @@ pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: In
 fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
     policy::identify(exchange)?;
     policy::admit(exchange)?;
-    if owns_objects(exchange) {
-        if let Some((kind, id)) = object_of(route) {
-            policy::owns(exchange, kind, id)?;
-        }
+    if owns_objects(exchange)
+        && let Some((kind, id)) = object_of(route)
+    {
+        policy::owns(exchange, kind, id)?;
     }
     if matches!(route, Route::Other) && with_our_credential(exchange) {
         if !path_is_allowed(exchange) {
