@@ -96,6 +96,8 @@ fn name(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         let parts = KeyParts {
             scope: &[b"acme"],
+            upstream: "https://api.anthropic.com/",
+            credential: &[],
             model: "claude-opus-5-5",
             adaptation: "",
             query: "",

@@ -82,8 +82,14 @@ impl Gate {
         if self.calls.check().is_err() {
             return Err(Problem::TooOften("too many admin calls; try again in a second".to_owned(), 1));
         }
-        let proof = match &self.access.token {
-            Some(token) => self.login(token, request.headers(), address)?,
+        let proof = match (self.access.token)() {
+            Some(token) => self.login(&token, request.headers(), address)?,
+            // A reload took the token away, but the listener stays where it was.
+            None if !self.access.listen.ip().is_loopback() => {
+                return Err(Problem::Forbidden(
+                    "without a token the admin listener must be on loopback".to_owned(),
+                ));
+            }
             None => self.check_host(request).map(|()| Proof::NotNeeded)?,
         };
         check_page(request, proof)
@@ -268,7 +274,8 @@ mod tests {
     #[test]
     fn remembered_addresses_are_bounded_and_forgotten_in_time() {
         let clock = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
-        let access = Access { token: None, listen: ([127, 0, 0, 1], 0).into(), hosts: Vec::new() };
+        let access =
+            Access { token: Box::new(|| None), listen: ([127, 0, 0, 1], 0).into(), hosts: Vec::new() };
         let gate = Gate::new(access, clock.clone());
         for number in 0..5_000u32 {
             gate.note_failure(IpAddr::V4(number.into()));

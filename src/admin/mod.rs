@@ -57,10 +57,9 @@ pub struct Sources {
 }
 
 /// Who may call.
-#[derive(Clone, Debug)]
 pub struct Access {
-    /// The bearer token; `None` only on loopback, which configuration insists on.
-    pub token: Option<Secret>,
+    /// Returns the bearer token in force, which a reload may change; `None` only on loopback.
+    pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
     /// The admin listener's address; its port and host are accepted in `Host`.
     pub listen: SocketAddr,
     /// Further names accepted in `Host` where there is no token, without port.

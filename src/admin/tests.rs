@@ -20,8 +20,9 @@ use sample::{overview, sources};
 const TOKEN: &str = "s3cret-admin-token";
 
 fn access(token: Option<&str>) -> Access {
+    let token = token.map(|token| Secret::new(token.to_owned()));
     Access {
-        token: token.map(|token| Secret::new(token.to_owned())),
+        token: Box::new(move || token.clone()),
         listen: ([127, 0, 0, 1], 8788).into(),
         hosts: vec!["tercet.internal".to_owned()],
     }

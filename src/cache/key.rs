@@ -11,6 +11,10 @@ pub struct CacheKey([u8; 32]);
 pub struct KeyParts<'a> {
     /// Who shares answers: tenant, tenant and user, or the hash of a credential.
     pub scope: &'a [&'a [u8]],
+    /// Where the request goes.
+    pub upstream: &'a str,
+    /// The hash of our credential, empty where the caller's own goes upstream.
+    pub credential: &'a [u8],
     /// The model that answers.
     pub model: &'a str,
     /// Text that an adaptation adds to the body, empty for none.
@@ -34,6 +38,8 @@ impl CacheKey {
         };
         add(&(parts.scope.len() as u64).to_le_bytes());
         parts.scope.iter().for_each(|field| add(field));
+        add(parts.upstream.as_bytes());
+        add(parts.credential);
         add(parts.model.as_bytes());
         add(parts.adaptation.as_bytes());
         add(parts.query.as_bytes());
@@ -59,6 +65,8 @@ mod tests {
     #[derive(Clone, Debug, PartialEq)]
     struct Owned {
         scope: Vec<Vec<u8>>,
+        upstream: String,
+        credential: Vec<u8>,
         model: String,
         query: String,
         betas: Vec<String>,
@@ -73,6 +81,8 @@ mod tests {
         let scope: Vec<&[u8]> = owned.scope.iter().map(Vec::as_slice).collect();
         CacheKey::of(&KeyParts {
             scope: &scope,
+            upstream: &owned.upstream,
+            credential: &owned.credential,
             model: &owned.model,
             adaptation: "",
             query: &owned.query,
@@ -86,12 +96,16 @@ mod tests {
         (
             proptest::collection::vec(short(), 0..3),
             "[ab]{0,2}",
+            short(),
+            "[ab]{0,2}",
             "[ab]{0,2}",
             proptest::collection::vec("[ab]{0,2}", 0..3),
             short(),
         )
-            .prop_map(|(scope, model, query, betas, body)| Owned {
+            .prop_map(|(scope, upstream, credential, model, query, betas, body)| Owned {
                 scope,
+                upstream,
+                credential,
                 model,
                 query,
                 betas,

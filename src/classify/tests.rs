@@ -31,6 +31,7 @@ fn envelope<'a>(text: &'a str) -> Envelope<'a> {
         container: None,
         thread: None,
         other_fields: Vec::new(),
+        fallbacks: false,
         fallback_list: false,
         history: History {
             spans: vec![0..text.len(); 1],

@@ -34,6 +34,7 @@ pub use describe::describe;
 pub use load::{default_config, digest_of_files, load, parse, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
 pub use source::environment;
+pub use tenants::is_kept_apart;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]

@@ -154,8 +154,33 @@ fn allowed_path(check: &mut Check<'_>, given: &Spanned<String>) -> String {
             given.span(),
             "not a path that can be allowed\nsuch as \"/v1/sessions/*\": below /v1/, a `*` at the end only",
         );
+    } else if reaches_what_is_kept_apart(path) {
+        check.report(
+            given.span(),
+            "this would allow messages, files, models or organizations without their checks\n\
+             those paths are served already, each tenant its own; name narrower ones, such as \"/v1/sessions/*\"",
+        );
     }
     path.clone()
+}
+
+/// Tells whether a path holds objects that tenants must not share, or the account itself: such a path is never
+/// passed on unseen with our credential.
+#[must_use]
+pub fn is_kept_apart(path: &str) -> bool {
+    KEPT_APART.iter().any(|root| {
+        let head = path.get(..root.len()).filter(|head| head.eq_ignore_ascii_case(root));
+        head.is_some() && matches!(path.as_bytes().get(root.len()), None | Some(b'/'))
+    })
+}
+
+/// Tells whether a pattern lies below such a path or covers one.
+fn reaches_what_is_kept_apart(pattern: &str) -> bool {
+    let covers = |prefix: &str| {
+        let prefix = prefix.to_ascii_lowercase();
+        KEPT_APART.iter().any(|root| root.starts_with(&prefix)) || is_kept_apart(&prefix)
+    };
+    pattern.strip_suffix('*').map_or_else(|| is_kept_apart(pattern), covers)
 }
 
 fn guards(file: &schema::Guards) -> Guards {
@@ -166,3 +191,6 @@ fn guards(file: &schema::Guards) -> Guards {
         deny_tools: file.deny_tools.clone(),
     }
 }
+
+/// Known paths: served with checks of their own, or never with our credential.
+const KEPT_APART: [&str; 4] = ["/v1/messages", "/v1/files", "/v1/models", "/v1/organizations"];

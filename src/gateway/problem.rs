@@ -35,6 +35,16 @@ pub enum StartProblem {
         /// What the system said.
         reason: String,
     },
+    /// A tier's model.
+    #[error(
+        "tiers.{tier}: \"{model}\" is not a model of the catalog; give a model's id, or a catalog that holds it"
+    )]
+    TierModel {
+        /// The tier.
+        tier: &'static str,
+        /// As configured.
+        model: String,
+    },
     /// The upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamProblem),
@@ -50,6 +60,9 @@ impl StartProblem {
     /// Tells whether the configuration is at fault rather than the machine.
     #[must_use]
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Catalog(_) | Self::CatalogFile { .. } | Self::Upstream(_))
+        matches!(
+            self,
+            Self::Catalog(_) | Self::CatalogFile { .. } | Self::TierModel { .. } | Self::Upstream(_)
+        )
     }
 }

@@ -13,15 +13,16 @@ use crate::budget::{self, Forecast};
 use crate::cache::AnswerCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Runtime, Snapshot, Tercet};
-use crate::route::Conversations;
+use crate::route::{Asked, Conversations, tier_model};
 use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
+use crate::tier::Tier;
 use crate::upstream::Upstream;
 
 /// Builds the gateway's inside; blocks while the journal is read.
@@ -81,6 +82,7 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
             Catalog::parse(&text)?
         }
     };
+    check_tiers(&config.tiers, &catalog)?;
     let upstream = match before {
         Some(before) if same_upstream(&before.config, &config) => Arc::clone(&before.upstream),
         _ => Arc::new(Upstream::new(&config.upstream)?),
@@ -91,6 +93,17 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
     };
     let directory = Directory::build(&config);
     Ok(Snapshot { config, catalog, directory, upstream, cache })
+}
+
+/// Refuses a tier that could not be priced or would be sent under a name of ours.
+fn check_tiers(tiers: &Tiers, catalog: &Catalog) -> Result<(), StartProblem> {
+    for tier in Tier::ROUTED {
+        let model = tier_model(tiers, tier).unwrap_or_default();
+        if catalog.model(model).is_none() || !matches!(Asked::parse(model), Asked::Model(_)) {
+            return Err(StartProblem::TierModel { tier: tier.name(), model: model.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn same_upstream(before: &Config, after: &Config) -> bool {
@@ -169,3 +182,20 @@ fn report(recovered: &Recovered) {
 
 /// A month and a day, whatever the zone.
 const LONGEST_PERIOD_DAYS: i64 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_without_a_model_of_the_catalog_is_refused() {
+        for model in ["claude-typo-9", "haiku", "tercet-auto"] {
+            let text = format!("[tiers]\nsonnet = \"{model}\"");
+            let config = crate::config::parse(&text, None, &|_| None).unwrap();
+            let problem = snapshot(config, None).map(drop).unwrap_err();
+            assert!(problem.is_configuration());
+            let told = problem.to_string();
+            assert!(told.contains("tiers.sonnet") && told.contains(model), "{told}");
+        }
+    }
+}

@@ -23,8 +23,9 @@ use crate::store::{Cell, Claim, Period, Standing, Unit};
 use crate::telemetry::{BudgetReading, JournalReading, Readings, Window};
 
 /// Who may call the admin API.
-pub(super) fn access(tercet: &Tercet, listen: SocketAddr) -> Access {
-    let token = tercet.snapshot.load().config.admin.token.clone();
+pub(super) fn access(tercet: &Arc<Tercet>, listen: SocketAddr) -> Access {
+    let tercet = Arc::clone(tercet);
+    let token = Box::new(move || tercet.snapshot.load().config.admin.token.clone());
     Access { token, listen, hosts: Vec::new() }
 }
 

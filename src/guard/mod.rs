@@ -131,6 +131,7 @@ mod tests {
             container: None,
             thread: None,
             other_fields: Vec::new(),
+            fallbacks: false,
             fallback_list: false,
             history: History { spans: vec![0..0; messages], ..History::default() },
         }

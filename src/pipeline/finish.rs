@@ -219,7 +219,7 @@ fn settle(exchange: &mut Exchange, bill: &Bill) {
     }
 }
 
-/// Remembers whose container and thread an answer made.
+/// Remembers whose container, thread and files an answer made.
 fn claim_objects(exchange: &Exchange, metered: &Metered, status: u16) -> Vec<ObjectName> {
     let mut made = Vec::new();
     if status != 200 || !exchange.has_tenants() {
@@ -231,6 +231,12 @@ fn claim_objects(exchange: &Exchange, metered: &Metered, status: u16) -> Vec<Obj
     if let (Some(_), Some(message)) = (&exchange.asked.thread, &metered.message_id) {
         made.push(ObjectName { object_type: ObjectType::Thread, object_id: message.clone() });
     }
+    made.extend(
+        metered
+            .file_ids
+            .iter()
+            .map(|file| ObjectName { object_type: ObjectType::File, object_id: file.clone() }),
+    );
     for object in &made {
         let ownership = &exchange.tercet.runtime.ownership;
         ownership.claim(object.object_type, &object.object_id, exchange.tenant());

@@ -65,7 +65,8 @@ pub(super) fn forward(
     Ok(Crossing(Some(Underway { sending, exchange, keeping })))
 }
 
-/// Headers for the upstream: hop-by-hop and our own left out, the credential ours or the caller's.
+/// Headers for the upstream: hop-by-hop and our own left out, the credential ours or the caller's. With ours, so
+/// are cookies and the caller's whereabouts.
 pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
     let mut outgoing = exchange.headers.clone();
     headers::strip_hop_by_hop(&mut outgoing);
@@ -75,6 +76,7 @@ pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
     if let Credential::Ours(secret) = &exchange.snapshot.config.upstream.credential {
         headers::replace_credential(&mut outgoing, secret.expose())
             .map_err(|_| Refusal::internal("the upstream credential cannot be sent as a header"))?;
+        headers::strip_origin(&mut outgoing);
     }
     Ok(outgoing)
 }

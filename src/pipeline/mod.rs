@@ -23,6 +23,7 @@ mod reply;
 mod reserve;
 mod runtime;
 mod upload;
+mod visitor;
 mod watch;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use super::forward::{self, Forwarded};
 use super::relay::{self, Reply};
 use super::upload::Upload;
 use super::{finish, listing, policy, reply, reserve};
-use crate::config::Credential;
+use crate::config::{Credential, is_kept_apart};
 use crate::journal::{ObjectRecord, ObjectType};
 use crate::upstream::{RequestBody, Route};
 use crate::wire::error::Refusal;
@@ -65,6 +65,9 @@ fn with_our_credential(exchange: &Exchange) -> bool {
 
 fn path_is_allowed(exchange: &Exchange) -> bool {
     let path = exchange.uri.path();
+    if is_kept_apart(path) {
+        return false;
+    }
     let named = exchange.tenant_config().map(|tenant| tenant.allow_paths.as_slice()).unwrap_or_default();
     named.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
@@ -86,9 +89,17 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
     match cross(exchange, body).await {
         Err(refused) => refused,
         Ok(forwarded) if kind == Some(ObjectType::Batch) && !matches!(route, Route::BatchResults { .. }) => {
+            if matches!(route, Route::BatchDelete { .. }) {
+                forget_deleted(&forwarded, route);
+            }
             described(forwarded, None).await
         }
-        Ok(forwarded) => relay::relay(forwarded).await,
+        Ok(forwarded) => {
+            if matches!(route, Route::FileDelete { .. }) {
+                forget_deleted(&forwarded, route);
+            }
+            relay::relay(forwarded).await
+        }
     }
 }
 
@@ -180,6 +191,15 @@ async fn claim(exchange: &Exchange, kind: ObjectType, id: &str) {
     // Written before the id is told, so that a crash cannot leave the owner without its object.
     if let Err(failure) = runtime.journal.append(&record.into()).await {
         tracing::error!(request_id = %exchange.id, %failure, "owner of an object not written yet");
+    }
+}
+
+/// Makes room for another object where the upstream deleted one.
+fn forget_deleted(forwarded: &Forwarded, route: Route<'_>) {
+    if let Some((kind, id)) = object_of(route)
+        && forwarded.response.status().is_success()
+    {
+        forwarded.exchange.tercet.runtime.ownership.forget(kind, id);
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
+use memchr::memmem;
 
 use super::exchange::Exchange;
-use super::{charge, runtime};
+use super::{charge, runtime, visitor};
 use crate::budget::Estimate;
 use crate::classify::{self, RequestHints};
 use crate::config::Credential;
@@ -19,8 +20,9 @@ use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
 
-/// Finds out who is calling, from the key alone.
+/// Finds out who is calling, from the key alone; where no key is asked for, refuses foreign pages.
 pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
+    visitor::refuse_pages(exchange)?;
     let presented = headers::presented_key(&exchange.headers)?;
     let now = exchange.tercet.runtime.clock.now();
     let named = exchange.ours.user.as_deref();
@@ -67,9 +69,8 @@ pub(super) fn own(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Re
     if let Some(previous) = previous {
         owns(ObjectType::Thread, previous)?;
     }
-    if envelope.history.remote_sources > 0
-        || envelope.history.other_blocks.iter().any(|kind| kind == "container_upload")
-    {
+    // What a block is called is the upstream's to know; wherever a file may be named the body is searched.
+    if FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some()) {
         for file in file_ids::file_ids(envelope.body)? {
             owns(ObjectType::File, &file)?;
         }
@@ -178,3 +179,6 @@ fn betas(headers: &HeaderMap) -> Vec<&str> {
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
+
+/// How `file_id` may be written: as it is, or with an escape for any of its letters.
+const FILE_NAMED: [&[u8]; 2] = [b"file_id", br"\u00"];

@@ -9,10 +9,14 @@ use super::exchange::Exchange;
 use super::finish;
 use super::relay::Reply;
 use super::reply;
-use crate::cache::{CacheKey, CacheResult, CachedAnswer, KeyParts, Recording, bypass_reason};
-use crate::config::Scope;
+use crate::cache::{
+    CacheKey, CacheResult, CachedAnswer, KeyParts, Recording, bypass_reason, is_keepable_ending,
+};
+use crate::config::{Credential, Scope};
+use crate::secret::KeyHash;
 use crate::usage::Billed;
 use crate::wire::envelope::Envelope;
+use crate::wire::headers;
 use crate::wire::meter::Metered;
 
 /// What the cache had.
@@ -41,7 +45,7 @@ pub(super) fn recall(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Recall
         return Recalled::Bypass;
     }
     let refresh = exchange.ours.cache.as_deref() == Some("refresh");
-    let key = key_of(exchange, envelope, settings.scope);
+    let Some(key) = key_of(exchange, envelope, settings.scope) else { return Recalled::Bypass };
     let max_bytes = usize::try_from(settings.max_bytes / 8).unwrap_or(usize::MAX).min(ANSWER_MAX_BYTES);
     if let Some(answer) = (!refresh).then(|| exchange.snapshot.cache.get(&key)).flatten() {
         exchange.cache = CacheResult::Hit;
@@ -51,20 +55,35 @@ pub(super) fn recall(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Recall
     Recalled::Miss(Box::new(Keeping { key, recording: Recording::new(max_bytes), headers: HeaderMap::new() }))
 }
 
-fn key_of(exchange: &Exchange, envelope: &Envelope<'_>, scope: Scope) -> CacheKey {
+/// Names the request; `None` where nobody can be told apart who may share its answer.
+fn key_of(exchange: &Exchange, envelope: &Envelope<'_>, scope: Scope) -> Option<CacheKey> {
     let tenant = exchange.tenant().as_bytes();
     let user = exchange.user().as_bytes();
-    // Without tenants the user is the hash of the credential, so that strangers never share.
-    let shared: &[&[u8]] =
-        if scope == Scope::Tenant && exchange.has_tenants() { &[tenant] } else { &[tenant, user] };
-    CacheKey::of(&KeyParts {
+    let caller;
+    let shared: &[&[u8]] = if !exchange.has_tenants() {
+        // Strangers are told apart by the whole hash of their credential; its first digits are but a name.
+        caller = KeyHash::of(headers::presented_key(&exchange.headers).ok().flatten()?).0;
+        &[b"credential", &caller]
+    } else if scope == Scope::Tenant {
+        &[b"tenant", tenant]
+    } else {
+        &[b"user", tenant, user]
+    };
+    let upstream = &exchange.snapshot.config.upstream;
+    let ours = match &upstream.credential {
+        Credential::Client => None,
+        Credential::Ours(secret) => Some(KeyHash::of(secret.expose().as_bytes()).0),
+    };
+    Some(CacheKey::of(&KeyParts {
         scope: shared,
+        upstream: &upstream.base_url.to_string(),
+        credential: ours.as_ref().map_or(&[], <[u8; 32]>::as_slice),
         model: exchange.sent_model(),
         adaptation: exchange.adaptation(),
         query: exchange.query(),
         headers: &exchange.headers,
         body: envelope.body,
-    })
+    }))
 }
 
 /// Gives a kept answer again; the exchange ends here.
@@ -97,6 +116,9 @@ impl Keeping {
     /// Puts a complete answer into the cache.
     pub(super) fn keep(self, exchange: &Exchange, metered: &Metered, billed: Vec<Billed>) {
         let ttl = exchange.cache_settings().ttl;
+        if !is_keepable_ending(metered.stop_reason.as_deref()) {
+            return;
+        }
         if let Some(body) = self.recording.finish() {
             let answer = CachedAnswer {
                 headers: self.headers,

@@ -1,18 +1,23 @@
 //! The head of an answer: what is taken off, what of ours is put on.
 
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::charge;
 use super::exchange::Exchange;
+use crate::config::Credential;
 use crate::wire::headers;
 
 /// Prepares the head of an answer for the client.
 ///
 /// Upstream headers stay as they are but for the hop-by-hop ones, and the shared account's rate limits where
-/// the caller has limits of its own.
+/// the caller has limits of its own. With our credential its cookies stay with us.
 pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
     headers::strip_hop_by_hop(&mut head.headers);
+    if matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_)) {
+        // Cookies of our account, which are no client's.
+        head.headers.remove(header::SET_COOKIE);
+    }
     if head.status.is_success() {
         own_limits(exchange, &mut head.headers);
     }

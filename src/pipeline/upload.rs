@@ -14,8 +14,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use super::runtime::{Snapshot, Tercet};
+use crate::config::Tiers;
 use crate::journal::ObjectType;
-use crate::route::{Asked, tier_model};
+use crate::route::{Asked, strongest_tier, tier_model};
 use crate::tier::Tier;
 use crate::upstream::BodyProblem;
 use crate::wire::batch::{BatchRewriter, Named, NamedKind};
@@ -29,6 +30,8 @@ pub(super) struct Upload {
     snapshot: Arc<Snapshot>,
     /// Of a batch: whose objects its items may name, where objects have owners.
     owner: Option<Owner>,
+    /// The tier a free choice stands for.
+    strongest: Tier,
     passed_bytes: u64,
     max_bytes: u64,
     alarm: Pin<Box<Sleep>>,
@@ -62,6 +65,7 @@ impl Upload {
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
             owner: None,
+            strongest: strongest_tier(exchange.routing()),
             passed_bytes: 0,
             max_bytes,
             alarm: Box::pin(tokio::time::sleep(silence)),
@@ -77,8 +81,8 @@ impl Upload {
         match &mut self.rewriter {
             None => self.ready.push_back(chunk),
             Some(rewriter) => {
-                let snapshot = &self.snapshot;
-                let parts = rewriter.feed(&chunk, |model| alias(snapshot, model))?;
+                let (tiers, strongest) = (&self.snapshot.config.tiers, self.strongest);
+                let parts = rewriter.feed(&chunk, |model| alias(tiers, strongest, model))?;
                 for named in rewriter.named() {
                     self.owner.as_ref().map_or(Ok(()), |owner| owner.check(&named))?;
                 }
@@ -104,14 +108,14 @@ impl Owner {
     }
 }
 
-/// Returns the model an alias stands for; batches are not routed.
-fn alias(snapshot: &Snapshot, model: &str) -> Option<String> {
+/// Returns the model an alias stands for; batches are not routed, so a free choice is the strongest allowed.
+fn alias(tiers: &Tiers, strongest: Tier, model: &str) -> Option<String> {
     let tier = match Asked::parse(model) {
-        Asked::Auto => Tier::Opus,
+        Asked::Auto => strongest,
         Asked::Tier(tier) => tier,
         Asked::Model(_) => return None,
     };
-    tier_model(&snapshot.config.tiers, tier).map(ToOwned::to_owned)
+    tier_model(tiers, tier).map(ToOwned::to_owned)
 }
 
 impl Body for Upload {

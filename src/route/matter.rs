@@ -5,7 +5,7 @@
 //! what a conversation needs.
 
 use super::decision::{Candidate, Choice, RouteDecision, Unroutable};
-use super::{Asked, Facts, Stay, continues, feasible, size, tier_model};
+use super::{Asked, Facts, Stay, continues, feasible, size, strongest_tier, tier_model};
 use crate::catalog::{Catalog, Model};
 use crate::config::{Ceiling, Mode, Routing, Tiers};
 use crate::tier::{Complexity, Reason, Tier};
@@ -29,14 +29,7 @@ impl<'a> Matter<'a> {
         let tier = match self.asked {
             Asked::Model(name) => return name,
             Asked::Tier(tier) => *tier,
-            Asked::Auto => self
-                .routing
-                .tiers
-                .iter()
-                .copied()
-                .filter(|tier| *tier != Tier::Other)
-                .max()
-                .unwrap_or(Tier::Opus),
+            Asked::Auto => strongest_tier(self.routing),
         };
         tier_model(self.tiers, tier).unwrap_or(&self.tiers.opus)
     }

@@ -87,6 +87,13 @@ pub fn tier_model(tiers: &Tiers, tier: Tier) -> Option<&str> {
     }
 }
 
+/// Returns the strongest tier that a routing allows, which a free choice starts from.
+#[must_use]
+pub fn strongest_tier(routing: &Routing) -> Tier {
+    let routed = routing.tiers.iter().copied().filter(|tier| *tier != Tier::Other);
+    routed.max().unwrap_or(Tier::Opus)
+}
+
 /// Decides which model answers.
 ///
 /// # Errors

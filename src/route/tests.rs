@@ -42,6 +42,7 @@ fn envelope(model: &str) -> Envelope<'static> {
         container: None,
         thread: None,
         other_fields: Vec::new(),
+        fallbacks: false,
         fallback_list: false,
         history: History { spans: vec![0..1; 1], ..History::default() },
     }

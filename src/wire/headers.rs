@@ -89,6 +89,11 @@ pub fn take_ours(headers: &mut HeaderMap) -> Ours {
     ours
 }
 
+/// Removes cookies and where a request came from, which are between the client and us where the account is ours.
+pub fn strip_origin(headers: &mut HeaderMap) {
+    remove_where(headers, |name| matches!(name, "cookie" | "forwarded") || name.starts_with("x-forwarded-"));
+}
+
 /// Removes the upstream's rate-limit headers, which tell of a shared account and not of the caller.
 pub fn strip_upstream_ratelimits(headers: &mut HeaderMap) {
     remove_where(headers, |name| RATE_LIMITS.iter().any(|prefix| name.starts_with(prefix)));

@@ -78,7 +78,8 @@ async fn other_paths_pass_with_the_client_s_own_credential() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_with_two_readings_reaches_nobody() {
     for text in [TENANTS, OWN] {
-        let allowed = if text == TENANTS { "\n[tenants.acme]\nallow_paths = [\"/v1/*\"]\n" } else { "" };
+        let allowed =
+            if text == TENANTS { "\n[tenants.acme]\nallow_paths = [\"/v1/x/*\", \"/v1/s*\"]\n" } else { "" };
         let house = House::start(&format!("{text}{allowed}")).await;
         let mut client = Wire::connect(&house.url).await;
         for path in [

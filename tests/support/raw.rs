@@ -78,7 +78,7 @@ impl Wire {
     /// Writes a request of known length.
     pub async fn request(&mut self, line: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
         let body = body.as_ref();
-        let mut head = format!("{line} HTTP/1.1\r\nhost: tercet\r\ncontent-length: {}\r\n", body.len());
+        let mut head = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }

@@ -61,6 +61,8 @@ pub struct Envelope<'a> {
     pub thread: Option<Thread<'a>>,
     /// Names of other top-level fields with a value other than null, in order; at most 64 are kept.
     pub other_fields: Vec<Cow<'a, str>>,
+    /// `fallbacks` is given and not null.
+    pub fallbacks: bool,
     /// `fallbacks` is given as a list (not the word "default").
     pub fallback_list: bool,
     /// What the messages hold.

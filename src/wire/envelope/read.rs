@@ -91,6 +91,7 @@ fn read_field<'a>(
         "container" => envelope.container = Some(read_container(cursor, path)?),
         "thread" => envelope.thread = Some(read_thread(cursor, path)?),
         "fallbacks" => {
+            envelope.fallbacks = true;
             envelope.fallback_list = cursor.kind()? != Kind::String;
             cursor.skip()?;
         }
@@ -271,6 +272,7 @@ fn empty(body: &[u8]) -> Envelope<'_> {
         container: None,
         thread: None,
         other_fields: Vec::new(),
+        fallbacks: false,
         fallback_list: false,
         history: History::default(),
     }

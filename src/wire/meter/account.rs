@@ -135,12 +135,18 @@ impl Account {
     }
 
     fn block(&mut self, cursor: &mut Cursor<'_>) -> Read {
-        let (mut kind, mut tool) = (None, None);
+        let (mut kind, mut tool, mut files) = (None, None, Vec::new());
         fields(cursor, |cursor, name| match name {
             "type" => keep(cursor, &mut kind),
             "name" => keep(cursor, &mut tool),
+            "file_id" | "content" => files_in(cursor, name == "file_id", &mut files),
             _ => cursor.skip().map(drop),
         })?;
+        // Only what the upstream itself ran makes files; elsewhere an id may be anybody's words.
+        if kind.as_deref().is_some_and(makes_files) {
+            let room = MAX_FILES.saturating_sub(self.metered.file_ids.len());
+            self.metered.file_ids.extend(files.into_iter().take(room));
+        }
         let calls = &mut self.metered.tool_calls;
         match kind.as_deref() {
             Some("tool_use") if calls.len() < MAX_TOOL_CALLS => calls.push(tool.unwrap_or_default()),
@@ -247,6 +253,25 @@ impl Counts {
     }
 }
 
+fn makes_files(kind: &str) -> bool {
+    kind == "container_upload" || kind.ends_with("code_execution_tool_result")
+}
+
+/// Gathers every `file_id` of a value, the value itself where it `is_id`; the cursor bounds the depth.
+fn files_in(cursor: &mut Cursor<'_>, is_id: bool, found: &mut Vec<String>) -> Read {
+    match cursor.kind()? {
+        Kind::String if is_id && found.len() < MAX_FILES => {
+            let mut id = None;
+            keep(cursor, &mut id)?;
+            found.extend(id);
+            Ok(())
+        }
+        Kind::Object => fields(cursor, |cursor, name| files_in(cursor, name == "file_id", found)),
+        Kind::Array => items(cursor, |cursor| files_in(cursor, false, found)),
+        _ => cursor.skip().map(drop),
+    }
+}
+
 /// Reads one document that is an object.
 fn document(data: &[u8], field: impl FnMut(&mut Cursor<'_>, &str) -> Read) -> Read {
     let mut cursor = Cursor::new(data)?;
@@ -300,4 +325,5 @@ fn count(cursor: &mut Cursor<'_>, place: &mut Option<u64>, unbelievable: &mut bo
 const MAX_COUNT: u64 = 1_000_000_000_000;
 const MAX_ITERATIONS: usize = 1_000;
 const MAX_TOOL_CALLS: usize = 64;
+const MAX_FILES: usize = 64;
 const MAX_NAME_BYTES: usize = 256;

@@ -66,6 +66,8 @@ pub struct Metered {
     pub error_type: Option<String>,
     /// Names of `tool_use` blocks in order; at most 64.
     pub tool_calls: Vec<String>,
+    /// Files that code execution made, by id; at most 64, ids up to 256 bytes.
+    pub file_ids: Vec<String>,
     /// The answer holds a `thinking` or `redacted_thinking` block.
     pub has_thinking: bool,
     /// `message_stop` was seen, or the message is whole.

@@ -242,3 +242,26 @@ proptest! {
         drop(meter_message_json(&data));
     }
 }
+
+#[test]
+fn files_that_code_execution_made_are_told_and_no_others() {
+    let result = json!({"type": "bash_code_execution_tool_result", "tool_use_id": "srvtoolu_1", "content": {
+        "type": "bash_code_execution_result", "stdout": "\"file_id\":\"no\"",
+        "content": [{"type": "bash_code_execution_output", "file_id": "file_1"},
+            {"type": "bash_code_execution_output", "file_id": "x".repeat(257)}]}});
+    let upload = json!({"file_id": "file_2", "type": "container_upload"});
+    let call = json!({"type": "tool_use", "name": "t", "input": {"file_id": "no"}});
+    let text = json!({"type": "text", "text": "", "citations": [{"file_id": "no"}]});
+    let foreign = json!({"type": "mcp_tool_result", "content": [{"file_id": "no"}]});
+    let blocks = [result, upload, call, text, foreign];
+    let events =
+        blocks.iter().map(|block| event("content_block_start", &json!({"index": 0, "content_block": block})));
+    let stream = [start(&json!({"input_tokens": 5})), events.collect(), stop()].concat();
+    assert_eq!(metered(&stream).file_ids, ["file_1", "file_2"]);
+    let message = json!({"type": "message", "content": blocks}).to_string();
+    assert_eq!(meter_message_json(message.as_bytes()).file_ids, ["file_1", "file_2"]);
+
+    let many: Vec<Value> = (0..70).map(|_| blocks[1].clone()).collect();
+    let message = json!({"type": "message", "content": many}).to_string();
+    assert_eq!(meter_message_json(message.as_bytes()).file_ids.len(), 64);
+}
