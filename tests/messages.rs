@@ -7,6 +7,7 @@ mod support;
 use http::Method;
 use support::http::{ask, get, message, send};
 use support::{ACME, House, TENANTS, UPSTREAM_KEY};
+use tercet::simulated::Behaviour;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_answered_routed_and_recorded() {
@@ -52,5 +53,17 @@ async fn a_stream_arrives_byte_for_byte() {
     let records = house.records();
     assert_eq!(records[0]["cost_nanousd"], house.upstream.bill()[0].nanousd);
     assert_eq!(records[0]["stream"], true);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_repeats_our_credential_does_not_tell_it_to_clients() {
+    let house = House::start(TENANTS).await;
+    house.upstream.script(Behaviour::EchoKey);
+    let answer = message(&house.url, ACME, ask("claude-opus-5-5", "say hello")).await;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(answer.status, 400);
+    assert!(text.contains("bad request by key ***") && !text.contains(UPSTREAM_KEY), "{text}");
+    assert_eq!(house.records_when(1).await[0]["error_type"], "invalid_request_error");
     house.stop().await;
 }

@@ -18,6 +18,7 @@ mod passthrough;
 mod policy;
 mod read;
 mod recall;
+mod redact;
 mod relay;
 mod reply;
 mod reserve;

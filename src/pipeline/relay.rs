@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use super::finish::{self, Ending};
 use super::forward::Forwarded;
 use super::watch::Watch;
-use super::{reply, runtime::Tercet};
+use super::{redact, reply, runtime::Tercet};
 use crate::upstream::{TimedBody, UpstreamFailure};
 
 /// The body of an answer to a client.
@@ -55,6 +55,9 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
         // Nobody polls a body that is known to be empty, so nothing later would tell of its end.
         finish::finish(watch, Ending::Whole).await;
         return Response::from_parts(head, Reply::whole(Bytes::new()));
+    }
+    if !head.status.is_success() && redact::ours(&watch.exchange).is_some() {
+        return redact::error(watch, head, body).await;
     }
     let relay =
         Relay { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None };

@@ -3,9 +3,8 @@
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::charge;
 use super::exchange::Exchange;
-use crate::config::Credential;
+use super::{charge, redact};
 use crate::wire::headers;
 
 /// Prepares the head of an answer for the client.
@@ -14,9 +13,10 @@ use crate::wire::headers;
 /// the caller has limits of its own. With our credential its cookies stay with us.
 pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
     headers::strip_hop_by_hop(&mut head.headers);
-    if matches!(exchange.snapshot.config.upstream.credential, Credential::Ours(_)) {
+    if let Some(secret) = redact::ours(exchange) {
         // Cookies of our account, which are no client's.
         head.headers.remove(header::SET_COOKIE);
+        redact::headers(secret, head);
     }
     if head.status.is_success() {
         own_limits(exchange, &mut head.headers);
