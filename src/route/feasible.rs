@@ -112,6 +112,9 @@ fn compare(matter: &Matter<'_>, reference: &Model, target: &Model, there: &Accep
         if !size::fits(matter, here, there) {
             fit.blockers.push("context");
         }
+        if !size::leaves_room(matter, here, there) {
+            fit.blockers.push("answer-room");
+        }
     }
     fit.adaptations = thinking::differences(matter, reference, target, &mut fit.blockers);
     let fast = matter.envelope.speed.as_deref() == Some("fast");

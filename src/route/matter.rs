@@ -255,7 +255,7 @@ fn is_waived(code: &str) -> bool {
     is_preference(code) || WAIVED.contains(&code)
 }
 
-const WAIVED: [&str; 15] = [
+const WAIVED: [&str; 16] = [
     "asked-refuses",
     "prewarm",
     "api-version",
@@ -271,6 +271,7 @@ const WAIVED: [&str; 15] = [
     "thinking-display",
     "thinking-unreadable",
     "thinking-eats-answer",
+    "answer-room",
 ];
 
 /// Difficulty from which on a ceiling above the asked model is used.
