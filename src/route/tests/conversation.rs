@@ -116,6 +116,10 @@ fn any_turn() -> impl Strategy<Value = Turn> {
     let asked = prop::sample::select(vec![
         "claude-opus-5-5",
         "claude-opus-5-5",
+        "claude-opus-5-5",
+        "claude-opus-5-5",
+        "claude-opus-5-5",
+        "claude-opus-5-5",
         "claude-sonnet-5-5",
         "claude-haiku-5-5",
         "claude-opus-5",
@@ -149,7 +153,7 @@ fn play(turns: &[Turn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> 
     // Every state of a conversation: its messages, and who wrote the thinking in them.
     let mut states: Vec<(Vec<Value>, Vec<String>)> = vec![(Vec::new(), Vec::new())];
     for (number, (asked, header, hardness, thinks, from)) in turns.iter().enumerate() {
-        let at = if number % 3 == 2 { from.index(states.len()) } else { states.len() - 1 };
+        let at = if number % 2 == 1 { from.index(states.len()) } else { states.len() - 1 };
         let (mut messages, mut writers) = states[at].clone();
         messages.push(user("go on"));
         let body = json!({"model": asked, "max_tokens": 8_000, "messages": messages}).to_string();
@@ -183,7 +187,7 @@ fn play(turns: &[Turn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn no_sequence_of_turns_loses_thinking_that_the_asked_model_could_read(
         turns in prop::collection::vec(any_turn(), 2..10), mode in 0u8..3, age in 0u8..3,
