@@ -1,6 +1,6 @@
 //! What a request's form says for certain: exact rules, each with a code, the first that fits wins.
 //!
-//! A form is only believed where the request also looks small: a form that a hard task could wear (a short
+//! A form is only believed where the request also looks small, unless the client itself names the call: a form that a hard task could wear (a short
 //! answer to a long proof) is left to the guess.
 
 use super::words::Counts;
@@ -10,11 +10,22 @@ use crate::wire::envelope::Envelope;
 /// Returns the rule that fits, if one does.
 pub(super) fn certain(envelope: &Envelope<'_>, hints: &RequestHints<'_>, counts: Counts) -> Option<Reason> {
     let hinted = [hints.request_class, hints.auxiliary_type].into_iter().flatten().find_map(hint);
-    let code = hinted
-        .or_else(|| probe(envelope))
-        .or_else(|| prompted(envelope))
-        .or_else(|| shaped(envelope, counts))?;
+    let code = hinted.or_else(|| if small(envelope, counts) { formed(envelope) } else { None })?;
     Some(Reason::certain(code))
+}
+
+/// A first turn of little plain text, for which no effort or thinking is asked.
+fn small(envelope: &Envelope<'_>, counts: Counts) -> bool {
+    let history = &envelope.history;
+    let first_turn = history.assistant_messages == 0 && envelope.thread.is_none();
+    let plain = history.images == 0 && history.documents == 0 && text_bytes(envelope) <= SMALL_BYTES;
+    let effort = matches!(envelope.effort.as_deref(), None | Some("low"));
+    let thinking = envelope.thinking.as_ref().is_some_and(|thinking| thinking.kind != "disabled");
+    first_turn && plain && effort && !thinking && !counts.hard()
+}
+
+fn formed(envelope: &Envelope<'_>) -> Option<&'static str> {
+    probe(envelope).or_else(|| prompted(envelope)).or_else(|| shaped(envelope))
 }
 
 /// The client names its own kind of call; values we do not know say nothing.
@@ -39,19 +50,11 @@ fn prompted(envelope: &Envelope<'_>) -> Option<&'static str> {
 }
 
 /// Small by its shape: a forced extraction, a short answer in a schema, a tiny answer.
-fn shaped(envelope: &Envelope<'_>, counts: Counts) -> Option<&'static str> {
-    let first_turn = envelope.history.assistant_messages == 0;
-    let plain = envelope.history.images == 0
-        && envelope.history.documents == 0
-        && envelope.effort.is_none()
-        && envelope.thinking.as_ref().is_none_or(|thinking| thinking.kind == "disabled");
-    if !first_turn || !plain || counts.hard() {
-        return None;
-    }
+fn shaped(envelope: &Envelope<'_>) -> Option<&'static str> {
     let forced =
         envelope.tool_choice.as_ref().is_some_and(|choice| choice.kind == "tool" || choice.kind == "any");
     let bytes = text_bytes(envelope);
-    if forced && envelope.tool_list.len() == 1 && bytes <= EXTRACTION_BYTES {
+    if forced && envelope.tool_list.len() == 1 {
         return Some("form-extraction");
     }
     if !envelope.tool_list.is_empty() {
@@ -90,7 +93,7 @@ const PROMPTS: [(&str, &str); 8] = [
 ];
 
 const SYSTEM_BYTES: usize = 2_048;
-const EXTRACTION_BYTES: usize = 8_192;
+const SMALL_BYTES: usize = 8_192;
 const STRUCTURED_BYTES: usize = 2_048;
 const TINY_BYTES: usize = 1_024;
 const TINY_TOKENS: u64 = 64;

@@ -51,6 +51,9 @@ fn score(text: &str) -> u16 {
 
 const QUALITY: u16 = 950;
 
+/// What a test does to a request.
+type Change = fn(&mut Envelope<'static>);
+
 #[test]
 fn a_request_nothing_is_known_of_lands_in_the_middle() {
     let text = "Our team met on Tuesday. ".repeat(20);
@@ -127,6 +130,43 @@ fn a_small_form_around_a_hard_text_is_not_believed() {
     thinking.max_tokens = Some(8);
     thinking.thinking = Some(Thinking { kind: "adaptive".into(), display: None, budget_tokens: None });
     assert!(!codes(&classify(&thinking, &RequestHints::default())).contains(&"form-tiny"));
+}
+
+#[test]
+fn a_title_a_summary_or_a_probe_is_certain_only_where_the_request_looks_small() {
+    let long = "word ".repeat(2_000);
+    for (system, max_tokens, code) in [
+        (br#""Write a short title.""#.as_slice(), 4_096, "form-title"),
+        (br#""Summarize this.""#, 4_096, "form-summary"),
+        (br#""Answer.""#, 1, "form-probe"),
+    ] {
+        let mut small = envelope("how is bread baked?");
+        (small.system, small.max_tokens) = (Some(system), Some(max_tokens));
+        let certain =
+            |envelope: &Envelope<'_>| codes(&classify(envelope, &RequestHints::default())) == [code];
+        assert!(certain(&small), "{code}");
+        small.effort = Some("low".into());
+        assert!(certain(&small), "{code} at low effort");
+        let changes: [(&str, Change); 6] = [
+            ("effort", |one| one.effort = Some("high".into())),
+            ("thinking", |one| {
+                one.thinking = Some(Thinking { kind: "adaptive".into(), display: None, budget_tokens: None });
+            }),
+            ("image", |one| one.history.images = 1),
+            ("document", |one| one.history.documents = 1),
+            ("later turn", |one| one.history.assistant_messages = 1),
+            ("hard words", |one| one.history.last_user_text = vec![b"Prove the lemma, derive the theorem."]),
+        ];
+        for (name, change) in changes {
+            let mut large = envelope("how is bread baked?");
+            (large.system, large.max_tokens) = (Some(system), Some(max_tokens));
+            change(&mut large);
+            assert!(!certain(&large), "{code}: {name}");
+        }
+        let mut text = envelope(&long);
+        (text.system, text.max_tokens) = (Some(system), Some(max_tokens));
+        assert!(!certain(&text), "{code}: text");
+    }
 }
 
 #[test]

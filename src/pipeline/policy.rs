@@ -13,7 +13,7 @@ use crate::classify::{self, RequestHints};
 use crate::config::Credential;
 use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
-use crate::route::{self, Asked, Facts, Stay, conversation_key};
+use crate::route::{self, Asked, Facts, Known, Prefixes, Speaker};
 use crate::telemetry::{LimitDecision, LimitKind};
 use crate::tier::{Complexity, Tier};
 use crate::wire::envelope::Envelope;
@@ -130,19 +130,16 @@ pub(super) fn decide(
             Refusal::malformed(format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
         })?),
     };
-    let session = headers::session_id(&exchange.headers);
-    let agent = headers::agent_id(&exchange.headers);
-    let key = conversation_key(exchange.tenant(), session, agent, envelope);
     let conversations = &exchange.tercet.runtime.conversations;
-    let begins = envelope.history.assistant_messages == 0;
-    let before = (!begins).then(|| conversations.model(&key)).flatten();
+    let prefixes = prefixes(exchange, envelope);
+    let known = prefixes.as_ref().and_then(|prefixes| conversations.extended(prefixes, &envelope.model));
     let betas = betas(&exchange.headers);
     let facts = Facts {
         api_version: text(&exchange.headers, "anthropic-version").unwrap_or(""),
         betas: &betas,
         override_tier,
         route_off: exchange.ours.route.as_deref() == Some("off"),
-        conversation_stays: before.as_deref().map(|model| Stay { model, reason: "conversation" }),
+        conversation_stays: known.as_ref().map(Known::stay),
         request_id: exchange.id.as_str(),
         count_tokens: exchange.endpoint.is_count(),
         at: exchange.timestamp,
@@ -153,11 +150,22 @@ pub(super) fn decide(
     let decided =
         route::decide(&asked, envelope, complexity, &snapshot.catalog, tiers, exchange.routing(), &facts);
     let decision = decided.map_err(|unroutable| Refusal::malformed(unroutable.to_string()))?;
-    if !exchange.endpoint.is_count() {
-        conversations.sent(key, decision.model(), begins);
+    if let Some(prefixes) = prefixes.filter(|_| !exchange.endpoint.is_count()) {
+        conversations.sent(&prefixes, &envelope.model, decision.model());
     }
     exchange.decision = Some(decision);
     Ok(())
+}
+
+/// A thread holds its history upstream, so its requests do not extend one another.
+fn prefixes(exchange: &Exchange, envelope: &Envelope<'_>) -> Option<Prefixes> {
+    let speaker = Speaker {
+        tenant: exchange.tenant(),
+        user: exchange.user(),
+        session: headers::session_id(&exchange.headers),
+        agent: headers::agent_id(&exchange.headers),
+    };
+    if envelope.thread.is_some() { None } else { Prefixes::of(&speaker, envelope) }
 }
 
 /// Counts what a limit said.

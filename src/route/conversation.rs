@@ -1,70 +1,123 @@
 //! Where conversations went, so that they stay there: a bounded memory, forgotten with the process.
 //!
-//! A conversation is known by its tenant, the session and agent its client names, its system prompt where no
-//! session is named, and the text of its first user turn; cache markers, which move from turn to turn, do not
-//! count. Two conversations that begin alike and went to different models make the place ambiguous, and an
-//! ambiguous or forgotten conversation goes where it was asked: upward, where all of its thinking is readable.
+//! Every request sent leaves the hash of all its messages, with the model it asked for and the one it went to. A
+//! request that answers an answer is looked up by the messages before its last assistant message: a hit proves that
+//! it extends a request we sent. A beginning it shares with others, as prompts with examples do, was never sent by
+//! itself and proves nothing. Tenant, user, session and agent are part of the hash, and the system prompt where no
+//! session is named.
+//!
+//! Cache markers move between turns, so requests that hold any are hashed by structure, without the markers, and
+//! others by their bytes. A conversation whose markers appear or vanish in the middle is not recognised at that turn
+//! and goes where it was asked. Nothing is allocated in proportion to the body.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use blake3::Hasher;
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
+use super::Stay;
 use crate::wire::envelope::Envelope;
+use crate::wire::json::{Cursor, Kind, Malformed};
 
-/// Names a conversation.
-pub type ConversationKey = [u8; 32];
+/// Who speaks, besides what is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Speaker<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The user in it.
+    pub user: &'a str,
+    /// The session the client names.
+    pub session: Option<&'a str>,
+    /// The agent in that session.
+    pub agent: Option<&'a str>,
+}
 
-/// The model each conversation was last sent to; at most 100,000, each for a day after its last turn.
-pub struct Conversations(Cache<ConversationKey, Place>);
+/// The names of a request in its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// The request that this one extends, where it holds an answer.
+    pub extended: Option<[u8; 32]>,
+    /// This request, as those that extend it will look for it.
+    pub whole: [u8; 32],
+}
+
+/// What was asked and where it went, by prefix; at most 100,000, each for a day after its last use.
+pub struct Conversations(Cache<[u8; 32], Place>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    Model(Arc<str>),
+    Sent { asked: Arc<str>, model: Arc<str> },
     Ambiguous,
 }
 
-/// Returns the conversation's name.
-#[must_use]
-pub fn conversation_key(
-    tenant: &str,
-    session: Option<&str>,
-    agent: Option<&str>,
-    envelope: &Envelope<'_>,
-) -> ConversationKey {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |field: &[u8]| {
-        hasher.update(&(field.len() as u64).to_le_bytes());
-        hasher.update(field);
-    };
-    add(tenant.as_bytes());
-    add(session.unwrap_or("").as_bytes());
-    add(agent.unwrap_or("").as_bytes());
-    if session.is_none() {
-        add(envelope.system.unwrap_or(b""));
+/// What is known of the request that another extends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known(Place, bool);
+
+impl Prefixes {
+    /// Hashes a request once, noting the place before its last assistant message.
+    #[must_use]
+    pub fn of(speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Self> {
+        let marked = envelope.history.cache_control;
+        let mut hasher = Hasher::new();
+        add(&mut hasher, if marked { BY_STRUCTURE } else { BY_BYTES }, speaker.tenant.as_bytes());
+        add(&mut hasher, NAME, speaker.user.as_bytes());
+        add(&mut hasher, NAME, speaker.session.unwrap_or("").as_bytes());
+        add(&mut hasher, NAME, speaker.agent.unwrap_or("").as_bytes());
+        let value = |hasher: &mut Hasher, bytes: &[u8]| match marked {
+            true => walk(&mut Cursor::new(bytes)?, hasher, true),
+            false => {
+                add(hasher, SCALAR, bytes);
+                Ok(())
+            }
+        };
+        if speaker.session.is_none() {
+            value(&mut hasher, envelope.system.unwrap_or(b"null")).ok()?;
+        }
+        let mut extended = None;
+        for (index, span) in envelope.history.spans.iter().enumerate() {
+            if index > 0 && envelope.history.last_assistant == Some(index) {
+                extended = Some(*hasher.finalize().as_bytes());
+            }
+            value(&mut hasher, envelope.body.get(span.clone())?).ok()?;
+        }
+        Some(Self { extended, whole: *hasher.finalize().as_bytes() })
     }
-    envelope.history.first_user_text.iter().for_each(|text| add(text));
-    *hasher.finalize().as_bytes()
 }
 
 impl Conversations {
-    /// Returns the model the conversation was last sent to, where that is certain.
+    /// Returns what is known of the request that this one extends.
     #[must_use]
-    pub fn model(&self, key: &ConversationKey) -> Option<Arc<str>> {
-        match self.0.get(key)? {
-            Place::Model(model) => Some(model),
-            Place::Ambiguous => None,
-        }
+    pub fn extended(&self, prefixes: &Prefixes, asked: &str) -> Option<Known> {
+        let place = self.0.get(&prefixes.extended?)?;
+        let same = matches!(&place, Place::Sent { asked: before, .. } if &**before == asked);
+        Some(Known(place, same))
     }
 
-    /// Notes where a turn went; `begins` is a turn without history.
-    pub fn sent(&self, key: ConversationKey, model: &str, begins: bool) {
-        let place = match self.0.get(&key) {
-            Some(Place::Ambiguous) => Place::Ambiguous,
-            Some(Place::Model(before)) if begins && &*before != model => Place::Ambiguous,
-            _ => Place::Model(model.into()),
+    /// Notes where a request went; one that went both ways is nobody's from then on.
+    pub fn sent(&self, prefixes: &Prefixes, asked: &str, model: &str) {
+        let place = if asked.len().max(model.len()) > NAME_BYTES_MAX {
+            Place::Ambiguous
+        } else {
+            Place::Sent { asked: asked.into(), model: model.into() }
         };
-        self.0.insert(key, place);
+        self.0.entry(prefixes.whole).and_compute_with(|before| match before {
+            Some(before) if *before.value() != place => Op::Put(Place::Ambiguous),
+            _ => Op::Put(place),
+        });
+    }
+}
+
+impl Known {
+    /// Returns where the conversation stays: with its model as long as the same is asked.
+    #[must_use]
+    pub fn stay(&self) -> Stay<'_> {
+        match &self.0 {
+            Place::Sent { model, .. } if self.1 => Stay::With(model),
+            _ => Stay::Parted,
+        }
     }
 }
 
@@ -74,28 +127,44 @@ impl Default for Conversations {
     }
 }
 
+fn add(hasher: &mut Hasher, tag: u8, bytes: &[u8]) {
+    hasher.update(&[tag]);
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+/// Hashes a value by its structure; markers are left out, except in what a tool is called with.
+fn walk(cursor: &mut Cursor<'_>, hasher: &mut Hasher, marks: bool) -> Result<(), Malformed> {
+    match cursor.kind()? {
+        Kind::Object => {
+            hasher.update(b"{");
+            cursor.each_field(|cursor, name| {
+                if marks && name.raw == "cache_control" {
+                    return cursor.skip().map(drop);
+                }
+                add(hasher, NAME, name.raw.as_bytes());
+                walk(cursor, hasher, marks && name.raw != "input")
+            })?;
+            hasher.update(b"}");
+        }
+        Kind::Array => {
+            hasher.update(b"[");
+            cursor.each_item(|cursor| walk(cursor, hasher, marks))?;
+            hasher.update(b"]");
+        }
+        Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
+            let span = cursor.skip()?;
+            add(hasher, SCALAR, cursor.slice(span));
+        }
+    }
+    Ok(())
+}
+
 const CONVERSATIONS_MAX: u64 = 100_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_conversation_stays_where_it_was_sent() {
-        let conversations = Conversations::default();
-        conversations.sent([1; 32], "claude-haiku-5-5", true);
-        conversations.sent([1; 32], "claude-haiku-5-5", false);
-        assert_eq!(conversations.model(&[1; 32]).as_deref(), Some("claude-haiku-5-5"));
-        assert_eq!(conversations.model(&[2; 32]), None);
-    }
-
-    #[test]
-    fn conversations_that_begin_alike_and_part_are_nobodys() {
-        let conversations = Conversations::default();
-        conversations.sent([1; 32], "claude-haiku-5-5", true);
-        conversations.sent([1; 32], "claude-opus-5-5", true);
-        conversations.sent([1; 32], "claude-opus-5-5", false);
-        assert_eq!(conversations.model(&[1; 32]), None);
-    }
-}
+/// Longer names are no models; they are not remembered.
+const NAME_BYTES_MAX: usize = 256;
+const BY_STRUCTURE: u8 = b'm';
+const BY_BYTES: u8 = b'b';
+const NAME: u8 = b'n';
+const SCALAR: u8 = b's';

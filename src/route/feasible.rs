@@ -6,7 +6,7 @@
 
 use super::matter::Matter;
 use super::thinking::{self, Thinks};
-use super::{Asked, Candidate, size, tier_model};
+use super::{Asked, Candidate, Stay, size, tier_model};
 use crate::catalog::{Accepts, Fast, Model, SamplingRule};
 use crate::config::Adaptation;
 use crate::tier::Tier;
@@ -98,7 +98,9 @@ fn judge(matter: &Matter<'_>, reference: &Model, target: &Model, tier: Tier) -> 
     fit.blockers.extend(unknowns(matter, there));
     let binds = matter.envelope.history.has_thinking;
     let readable = |reader: &Model, writer: &Model| matter.catalog.reads(&reader.id, &writer.id);
-    if binds && !(readable(target, reference) && readable(reference, target)) {
+    let last = matter.facts.conversation_stays.and_then(Stay::model);
+    let reads_last = last.is_none_or(|last| matter.catalog.reads(&target.id, last));
+    if binds && !(reads_last && readable(target, reference) && readable(reference, target)) {
         fit.blockers.push("history-thinking");
     }
     compare(matter, reference, target, there, &mut fit);
@@ -111,6 +113,9 @@ fn compare(matter: &Matter<'_>, reference: &Model, target: &Model, there: &Accep
         fit.blockers.extend(differences(matter, here, there));
         if !size::fits(matter, here, there) {
             fit.blockers.push("context");
+        }
+        if !size::leaves_room(matter, here, there) {
+            fit.blockers.push("answer-room");
         }
     }
     fit.adaptations = thinking::differences(matter, reference, target, &mut fit.blockers);

@@ -69,7 +69,8 @@ impl<'a> Matter<'a> {
             Asked::Model(name) => name.clone(),
         };
         let acted = would_be.is_none();
-        let conversation = self.facts.conversation_stays.map(|stay| stay.reason).or(continues(self.envelope));
+        let conversation = self.facts.conversation_stays.map(Stay::code);
+        let bound = self.envelope.thread.is_some().then_some("thread");
         RouteDecision {
             asked_model,
             reference: self.reference().to_owned(),
@@ -79,7 +80,7 @@ impl<'a> Matter<'a> {
             reasons,
             candidates,
             mode: self.routing.mode,
-            conversation,
+            conversation: bound.or(conversation).or_else(|| continues(self.envelope)),
         }
     }
 
@@ -99,48 +100,46 @@ impl<'a> Matter<'a> {
         if named == reference || self.catalog.model(reference).is_some_and(|model| model.is(named)) {
             return Ok(self.settle(candidates, reference, "tier-forced"));
         }
-        let blockers = match candidates
-            .iter()
-            .find(|candidate| candidate.tier == tier && candidate.model == named)
-        {
-            Some(candidate) => candidate.blockers.iter().copied().filter(|code| !is_waived(code)).collect(),
-            None => vec!["unknown-model"],
-        };
+        let blockers =
+            match candidates.iter().find(|candidate| candidate.tier == tier && candidate.model == named) {
+                Some(candidate) => {
+                    let wrote = self.facts.conversation_stays.and_then(Stay::model) == Some(named);
+                    let stands = |code: &&str| !(is_waived(code) || wrote && *code == "history-thinking");
+                    candidate.blockers.iter().copied().filter(stands).collect()
+                }
+                None => vec!["unknown-model"],
+            };
         if blockers.is_empty() {
             return Ok(self.settle(candidates, named, "tier-forced"));
         }
         Err(Unroutable { tier, model: named.to_owned(), blockers })
     }
 
-    /// A thread stays in any mode and against any header: its model must not change.
-    pub(super) fn thread(&self, candidates: &[Candidate], stay: &Stay<'_>) -> RouteDecision {
-        let adaptations =
-            self.catalog.model(stay.model).map(|model| feasible::stays(self, model).adaptations);
-        let sent = Choice {
-            tier: self.model_tier(stay.model),
-            model: stay.model.to_owned(),
-            adaptations: adaptations.filter(|_| stay.model != self.reference()).unwrap_or_default(),
-        };
-        self.decision(candidates.to_vec(), sent, None, vec![Reason::certain(stay.reason)])
-    }
-
     /// A conversation stays where it went, where the request can still go there.
-    pub(super) fn stay(&self, candidates: &[Candidate], stay: &Stay<'_>) -> RouteDecision {
-        if stay.model == self.reference() {
-            return self.settle(candidates, stay.model, stay.reason);
+    pub(super) fn stay(&self, candidates: &[Candidate], stay: &str) -> RouteDecision {
+        if stay == self.reference() {
+            return self.settle(candidates, stay, "conversation");
         }
-        let Some(model) = self.catalog.model(stay.model) else {
+        let Some(model) = self.catalog.model(stay) else {
             return self.settle(candidates, self.reference(), "stay-infeasible");
         };
         let fit = feasible::stays(self, model);
-        let acts = self.routing.mode == Mode::Enforce || *self.asked == Asked::Auto;
-        if !fit.blockers.is_empty() || !acts {
+        let binds = self.binds(stay);
+        let acts = binds || self.routing.mode == Mode::Enforce || *self.asked == Asked::Auto;
+        let refuses = fit.blockers.iter().any(|code| !(binds && is_waived(code)));
+        if refuses || !acts {
             let code = if acts { "stay-infeasible" } else { "shadow" };
             return self.settle(candidates, self.reference(), code);
         }
-        let (tier, model) = (self.model_tier(stay.model), stay.model.to_owned());
-        let sent = Choice { tier, model, adaptations: fit.adaptations };
-        self.decision(candidates.to_vec(), sent, None, vec![Reason::certain(stay.reason)])
+        let sent =
+            Choice { tier: self.model_tier(stay), model: stay.to_owned(), adaptations: fit.adaptations };
+        self.decision(candidates.to_vec(), sent, None, vec![Reason::certain("conversation")])
+    }
+
+    /// Returns whether `stay` wrote thinking that the asked model cannot read: a header sent the conversation there,
+    /// and leaving would lose what it thought.
+    pub(super) fn binds(&self, stay: &str) -> bool {
+        self.envelope.history.has_thinking && !self.catalog.reads(self.reference(), stay)
     }
 
     /// The cheapest model that suffices, or the one asked for.
@@ -248,7 +247,7 @@ fn is_waived(code: &str) -> bool {
     is_preference(code) || WAIVED.contains(&code)
 }
 
-const WAIVED: [&str; 15] = [
+const WAIVED: [&str; 16] = [
     "asked-refuses",
     "prewarm",
     "api-version",
@@ -264,6 +263,7 @@ const WAIVED: [&str; 15] = [
     "thinking-display",
     "thinking-unreadable",
     "thinking-eats-answer",
+    "answer-room",
 ];
 
 /// Difficulty from which on a ceiling above the asked model is used.

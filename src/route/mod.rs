@@ -15,7 +15,7 @@ mod thinking;
 
 use jiff::Timestamp;
 
-pub use conversation::{ConversationKey, Conversations, conversation_key};
+pub use conversation::{Conversations, Known, Prefixes, Speaker};
 pub use decision::{Candidate, Choice, RouteDecision, Unroutable, adaptation_name};
 
 use self::matter::Matter;
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
     pub override_tier: Option<Tier>,
     /// `x-tercet-route: off`.
     pub route_off: bool,
-    /// Where this conversation went before.
+    /// Where this conversation went before, if it is known; never of a thread.
     pub conversation_stays: Option<Stay<'a>>,
     /// Decides whether the request is control.
     pub request_id: &'a str,
@@ -56,13 +56,30 @@ pub struct Facts<'a> {
     pub at: Timestamp,
 }
 
-/// Where a conversation stays, and why.
-#[derive(Clone, Copy, Debug)]
-pub struct Stay<'a> {
-    /// The model it was sent to last.
-    pub model: &'a str,
-    /// A code of `docs/routing.md`: `conversation`, `thread` or `tool-loop`.
-    pub reason: &'static str,
+/// Where a known conversation stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay<'a> {
+    /// With the model its last turn was sent to, for the same asked model.
+    With(&'a str),
+    /// Nowhere but where it is asked: another model was asked before, or two alike went to different models.
+    Parted,
+}
+
+impl<'a> Stay<'a> {
+    /// Returns the model that answered last, where that is known and still binds.
+    const fn model(self) -> Option<&'a str> {
+        match self {
+            Self::With(model) => Some(model),
+            Self::Parted => None,
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::With(_) => "conversation",
+            Self::Parted => "conversation-parted",
+        }
+    }
 }
 
 impl Asked {
@@ -111,14 +128,18 @@ pub fn decide(
     let matter = Matter { asked, envelope, complexity, catalog, tiers, routing, facts };
     let candidates = feasible::candidates(&matter);
     let as_asked = |code| matter.settle(&candidates, matter.reference(), code);
-    if let (Some(stay), true) = (facts.conversation_stays, envelope.thread.is_some()) {
-        return Ok(matter.thread(&candidates, &stay));
+    if envelope.thread.is_some() {
+        return Ok(as_asked("thread"));
     }
     if facts.route_off && routing.header_override {
         return Ok(as_asked("route-off"));
     }
     if let (Some(tier), true) = (facts.override_tier, routing.header_override) {
         return matter.forced(&candidates, tier);
+    }
+    let stay = facts.conversation_stays.and_then(Stay::model);
+    if let Some(model) = stay.filter(|model| matter.binds(model)) {
+        return Ok(matter.stay(&candidates, model));
     }
     if matches!(asked, Asked::Tier(_)) {
         return Ok(as_asked("tier-asked"));
@@ -130,8 +151,10 @@ pub fn decide(
     if routing.mode == Mode::Off && *asked != Asked::Auto {
         return Ok(as_asked("mode-off"));
     }
-    if let Some(stay) = facts.conversation_stays {
-        return Ok(matter.stay(&candidates, &stay));
+    match facts.conversation_stays {
+        Some(Stay::With(model)) => return Ok(matter.stay(&candidates, model)),
+        Some(stay @ Stay::Parted) if *asked != Asked::Auto => return Ok(as_asked(stay.code())),
+        _ => {}
     }
     if let Some(code) = continues(envelope) {
         return Ok(as_asked(code));
@@ -142,9 +165,6 @@ pub fn decide(
 /// Returns why a conversation without known state stays where it was asked: its history binds it.
 fn continues(envelope: &Envelope<'_>) -> Option<&'static str> {
     let history = &envelope.history;
-    if envelope.thread.is_some() {
-        return Some("thread");
-    }
     if history.has_thinking {
         return Some("history-thinking");
     }

@@ -1,7 +1,7 @@
 //! How large a request is, in tokens of a model: an upper bound for what must fit, an estimate for what it costs.
 //!
-//! Nothing is tokenised. The bound takes two bytes of JSON for a token, the estimate four; models from Opus 4.7 on
-//! count 13/10 of that. Images count 8,000 and 1,500 tokens; base64 payload is not text. Documents and sources
+//! Nothing is tokenised. The estimate takes four bytes of JSON for a token, the bound two, or one where the target's
+//! context is the smaller; models from Opus 4.7 on count 13/10 of what is estimated. Images count 8,000 and 1,500 tokens; base64 payload is not text. Documents and sources
 //! fetched by the upstream have no known size: the bound is then absent.
 
 use super::matter::Matter;
@@ -15,9 +15,18 @@ pub(super) fn fits(matter: &Matter<'_>, reference: &Accepts, target: &Accepts) -
     let no_stricter = target.context_tokens >= reference.context_tokens
         && (target.tokenizer == reference.tokenizer || target.tokenizer == Tokenizer::Old);
     let answer = if matter.facts.count_tokens { 0 } else { matter.envelope.max_tokens.unwrap_or(0) };
-    let surely = bound_tokens(matter.envelope, target.tokenizer)
+    let smaller = target.context_tokens < reference.context_tokens;
+    let surely = bound_tokens(matter.envelope, target.tokenizer, smaller)
         .is_some_and(|prompt| prompt.saturating_add(answer) <= target.context_tokens);
     no_stricter || surely
+}
+
+/// Returns whether an answer that fit `max_tokens` before still does where the same text counts more tokens.
+pub(super) fn leaves_room(matter: &Matter<'_>, reference: &Accepts, target: &Accepts) -> bool {
+    let counts_more = reference.tokenizer == Tokenizer::Old && target.tokenizer == Tokenizer::New;
+    let tight = matter.envelope.max_tokens.is_some_and(|tokens| tokens < ROOM_TOKENS);
+    let must_end = tight || matter.envelope.structured_output;
+    matter.facts.count_tokens || !counts_more || !must_end
 }
 
 /// Returns what the request is expected to cost at `model`, nothing cached; unknown models at the dearest rates.
@@ -47,13 +56,16 @@ fn prompt_tokens(matter: &Matter<'_>, model: &str) -> u64 {
     tokens_of(text_bytes(envelope) / 4, tokenizer(matter, model)).saturating_add(images)
 }
 
-fn bound_tokens(envelope: &Envelope<'_>, tokenizer: Tokenizer) -> Option<u64> {
+/// No token is less than a byte; where the context shrinks, nothing less sure will do.
+fn bound_tokens(envelope: &Envelope<'_>, tokenizer: Tokenizer, smaller: bool) -> Option<u64> {
     let history = &envelope.history;
     if history.documents > 0 || history.remote_sources > 0 {
         return None;
     }
     let images = count(history.images).saturating_mul(IMAGE_TOKENS_MOST);
-    Some(tokens_of(text_bytes(envelope).div_ceil(2), tokenizer).saturating_add(images))
+    let bytes = text_bytes(envelope);
+    let text = if smaller { bytes } else { tokens_of(bytes.div_ceil(2), tokenizer) };
+    Some(text.saturating_add(images))
 }
 
 fn tokens_of(tokens: u64, tokenizer: Tokenizer) -> u64 {
@@ -76,6 +88,8 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
+/// Below this, an answer that counts more tokens can be cut.
+const ROOM_TOKENS: u64 = 4_096;
 /// An answer of usual length.
 const ANSWER_TOKENS: u64 = 600;
 const IMAGE_TOKENS: u64 = 1_500;

@@ -1,5 +1,6 @@
 //! Requests built by hand; the table of models and the policy's promises stand beside.
 
+mod conversation;
 mod policy;
 mod table;
 

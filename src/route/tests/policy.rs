@@ -155,8 +155,7 @@ fn a_history_that_binds_keeps_the_asked_model() {
 
 #[test]
 fn a_conversation_stays_where_it_went_and_comes_back_only_if_it_must() {
-    let stay = Some(Stay { model: "claude-haiku-5-5", reason: "conversation" });
-    let facts = Facts { conversation_stays: stay, ..facts() };
+    let facts = Facts { conversation_stays: Some(Stay::With("claude-haiku-5-5")), ..facts() };
     let mut request = envelope("claude-opus-5-5");
     request.history.has_thinking = true;
     request.history.last_tool_results = vec![false];
@@ -165,11 +164,56 @@ fn a_conversation_stays_where_it_went_and_comes_back_only_if_it_must() {
     request.speed = Some("fast".into());
     let back = decide_with(&request, &middling(), &routing(Mode::Enforce), &facts).unwrap();
     assert_eq!((back.model(), codes(&back)), ("claude-opus-5-5", vec!["stay-infeasible"]));
-    request.thread = Some(Thread { kind: "continue".into(), previous_message_id: Some("m".into()) });
-    for mode in [Mode::Off, Mode::Shadow, Mode::Enforce] {
-        let thread = decide_with(&request, &middling(), &routing(mode), &facts).unwrap();
-        assert_eq!(thread.model(), "claude-haiku-5-5", "a thread never moves");
+    let parted = Facts { conversation_stays: Some(Stay::Parted), ..facts };
+    let plain = decide_with(&envelope("claude-opus-5-5"), &easy(), &routing(Mode::Enforce), &parted).unwrap();
+    assert_eq!((plain.model(), codes(&plain)), ("claude-opus-5-5", vec!["conversation-parted"]));
+}
+
+#[test]
+fn a_thread_goes_where_it_is_asked_in_every_mode_against_headers_and_memory() {
+    for (asked, model) in [
+        ("claude-opus-5-5", "claude-opus-5-5"),
+        ("sonnet", "claude-sonnet-5-5"),
+        ("tercet-auto", "claude-opus-5-5"),
+        ("claude-next-9", "claude-next-9"),
+    ] {
+        for (kind, previous) in [("create", None), ("continue", Some("m".into()))] {
+            let mut request = envelope(asked);
+            request.thread = Some(Thread { kind: kind.into(), previous_message_id: previous });
+            for mode in [Mode::Off, Mode::Shadow, Mode::Enforce] {
+                for facts in [
+                    facts(),
+                    Facts { override_tier: Some(Tier::Haiku), ..facts() },
+                    Facts { route_off: true, ..facts() },
+                    Facts { conversation_stays: Some(Stay::With("claude-haiku-5-5")), ..facts() },
+                ] {
+                    let thread = decide_with(&request, &easy(), &routing(mode), &facts).unwrap();
+                    assert_eq!((thread.model(), codes(&thread)), (model, vec!["thread"]));
+                }
+            }
+        }
     }
+}
+
+#[test]
+fn a_conversation_forced_once_stays_with_the_model_that_wrote_its_thinking() {
+    let mut request = envelope("claude-sonnet-5-5");
+    request.history.has_thinking = true;
+    let facts = Facts { conversation_stays: Some(Stay::With("claude-opus-5-5")), ..facts() };
+    for asked in ["claude-sonnet-5-5", "sonnet"] {
+        request.model = asked.into();
+        for mode in [Mode::Off, Mode::Shadow, Mode::Enforce] {
+            let stays = decide_with(&request, &easy(), &routing(mode), &facts).unwrap();
+            assert_eq!((stays.model(), codes(&stays)), ("claude-opus-5-5", vec!["conversation"]));
+            let forced = Facts { override_tier: Some(Tier::Opus), ..facts };
+            let again = decide_with(&request, &easy(), &routing(mode), &forced).unwrap();
+            assert_eq!((again.model(), codes(&again)), ("claude-opus-5-5", vec!["tier-forced"]));
+        }
+    }
+    request.task_budget = true;
+    request.sampling.temperature = Some(b"0");
+    let refused = decide_with(&request, &easy(), &routing(Mode::Enforce), &facts).unwrap();
+    assert_eq!(refused.model(), "claude-sonnet-5-5", "it would refuse this");
 }
 
 #[test]
@@ -213,6 +257,7 @@ fn every_code_is_documented() {
         include_str!("../matter.rs"),
         include_str!("../feasible.rs"),
         include_str!("../thinking.rs"),
+        include_str!("../size.rs"),
         include_str!("../../classify/form.rs"),
         include_str!("../../classify/guess.rs"),
     ];

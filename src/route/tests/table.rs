@@ -239,6 +239,35 @@ fn a_harder_default_effort_does_not_eat_a_small_answer() {
     assert!(fit(&small, &facts(), "claude-sonnet-5-5").0.is_empty(), "the same effort is asked of both");
 }
 
+#[test]
+fn an_answer_that_counts_more_tokens_is_not_cut_by_a_small_ceiling() {
+    let mut request = envelope("claude-opus-4-6");
+    request.thinking = Some(Thinking { kind: "disabled".into(), display: None, budget_tokens: None });
+    for (max_tokens, structured, fits) in [
+        (Some(4_095), false, false),
+        (Some(4_096), false, true),
+        (None, false, true),
+        (Some(8_000), true, false),
+    ] {
+        (request.max_tokens, request.structured_output) = (max_tokens, structured);
+        let blockers = fit(&request, &facts(), "claude-haiku-5-5").0;
+        assert_eq!(!blockers.contains(&"answer-room"), fits, "{max_tokens:?} {structured}: {blockers:?}");
+        assert!(!fit(&request, &facts(), "claude-haiku-4-5").0.contains(&"answer-room"), "counts alike");
+        let counted = Facts { count_tokens: true, ..facts() };
+        assert!(!fit(&request, &counted, "claude-haiku-5-5").0.contains(&"answer-room"));
+    }
+}
+
+#[test]
+fn a_smaller_context_is_proven_at_one_byte_a_token() {
+    for (bytes, fits) in [(190_000, true), (195_000, false)] {
+        let body = vec![b'a'; bytes];
+        let mut long = envelope("claude-opus-4-8");
+        long.body = &body;
+        assert_eq!(!fit(&long, &facts(), "claude-haiku-4-5").0.contains(&"context"), fits, "{bytes}");
+    }
+}
+
 /// The first turn of the most used agent, as observed.
 fn agent_turn() -> Envelope<'static> {
     let mut turn = envelope("claude-opus-5-5");

@@ -225,6 +225,8 @@ fn weigh<'a>(message: &mut Message<'a>, history: &mut History<'a>) {
         }
         Role::Assistant => {
             history.assistant_messages = history.assistant_messages.saturating_add(1);
+            // The message's span was just noted.
+            history.last_assistant = history.spans.len().checked_sub(1);
             history.has_thinking |= message.has_thinking;
             history.assistant_document |= message.has_document;
             std::mem::swap(&mut history.last_tool_calls, &mut message.tool_calls);

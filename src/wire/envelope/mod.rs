@@ -149,6 +149,8 @@ pub struct History<'a> {
     pub spans: Vec<Range<usize>>,
     /// Messages with role `assistant`.
     pub assistant_messages: usize,
+    /// Which of `spans` is the last message with role `assistant`.
+    pub last_assistant: Option<usize>,
     /// Messages with role `system`.
     pub system_messages: usize,
     /// The last message's role.

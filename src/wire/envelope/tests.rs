@@ -71,6 +71,7 @@ fn the_history_tells_turns_tools_and_payloads() {
     assert_eq!(history.spans.len(), 4);
     assert!(history.spans.iter().all(|span| serde_json::from_str::<Value>(&body[span.clone()]).is_ok()));
     assert_eq!((history.assistant_messages, history.system_messages), (1, 1));
+    assert_eq!(history.last_assistant, Some(2));
     assert!(history.has_thinking && history.per_message_config && !history.assistant_document);
     assert_eq!(history.first_user_text, [b"first"]);
     assert_eq!(history.last_user_text, [b"first"]);
