@@ -194,3 +194,38 @@ fn guards(file: &schema::Guards) -> Guards {
 
 /// Known paths: served with checks of their own, or never with our credential.
 const KEPT_APART: [&str; 4] = ["/v1/messages", "/v1/files", "/v1/models", "/v1/organizations"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pattern_reaches_an_object_past_its_check() {
+        let kept = [
+            "/v1/files",
+            "/v1/files/f_1/versions",
+            "/v1/Messages/x",
+            "/v1/models/a/b",
+            "/v1/organizations/me",
+        ];
+        for path in kept {
+            assert!(is_kept_apart(path), "{path}");
+        }
+        for path in ["/v1/filesystem", "/v1/sessions/files", "/v1/file", "/v1/fi\u{e9}es/x"] {
+            assert!(!is_kept_apart(path), "{path}");
+        }
+        for pattern in [
+            "/v1/*",
+            "/v1/f*",
+            "/v1/Files*",
+            "/v1/files/f_1*",
+            "/v1/messages/batches/x",
+            "/v1/organizations/*",
+        ] {
+            assert!(reaches_what_is_kept_apart(pattern), "{pattern}");
+        }
+        for pattern in ["/v1/sessions/*", "/v1/files-x/*", "/v1/skills", "/v1/s*"] {
+            assert!(!reaches_what_is_kept_apart(pattern), "{pattern}");
+        }
+    }
+}

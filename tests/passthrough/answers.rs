@@ -84,7 +84,8 @@ async fn an_answer_s_headers_arrive_as_they_are_and_the_hop_s_do_not() {
     let answer = exchange(&played, head, &[MESSAGE.as_bytes()]).await;
     let head: &Head = &answer.head;
     assert_eq!(head.first, "HTTP/1.1 200 OK");
-    assert_eq!((head.all("x-future"), head.all("set-cookie")), (vec!["a", "b"], vec!["one=1", "two=2"]));
+    assert_eq!(head.all("x-future"), ["a", "b"]);
+    assert!(head.all("set-cookie").is_empty(), "cookies of our account");
     assert_eq!((head.header("request-id"), head.header("cf-ray")), (Some("req_1"), Some("1")));
     assert_eq!(head.header("anthropic-organization-id"), Some("org"));
     assert_eq!((head.header("x-hop"), head.header("keep-alive")), (None, None));
