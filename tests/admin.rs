@@ -155,7 +155,7 @@ async fn a_decision_is_explained_as_it_was_journaled() {
     let record = house.records().remove(0);
     let explained = admin(&house, &format!("/admin/v1/explain?request_id={id}"), &[]).await.json();
     assert_eq!(explained["decision"], record["decision"]);
-    assert_eq!(explained["request_id"], id);
+    assert_eq!(explained["record"]["request_id"], id);
     let headers = [("content-type", "application/json")];
     let url = format!("{}/admin/v1/explain", house.admin_url);
     let body = send(Method::POST, &url, &headers, title.to_string()).await.json();

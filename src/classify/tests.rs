@@ -5,39 +5,19 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::envelope::{History, Sampling, Thinking, Tool, ToolChoice};
+use crate::wire::envelope::{History, Thinking, Tool, ToolChoice};
 
 fn envelope<'a>(text: &'a str) -> Envelope<'a> {
     Envelope {
         body: text.as_bytes(),
         model: Cow::Borrowed("claude-opus-5-5"),
-        model_span: 0..0,
         max_tokens: Some(4_096),
-        stream: false,
-        system: None,
-        tools: None,
-        tool_list: Vec::new(),
-        tool_choice: None,
-        thinking: None,
-        effort: None,
-        structured_output: false,
-        task_budget: false,
-        sampling: Sampling::default(),
-        stop_sequences: false,
-        metadata_user: None,
-        service_tier: None,
-        speed: None,
-        inference_geo: None,
-        container: None,
-        thread: None,
-        other_fields: Vec::new(),
-        fallbacks: false,
-        fallback_list: false,
         history: History {
             spans: vec![0..text.len(); 1],
             last_user_text: vec![text.as_bytes()],
             ..History::default()
         },
+        ..Envelope::default()
     }
 }
 

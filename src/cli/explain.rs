@@ -8,18 +8,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::configured;
 use super::ending::{Ending, Exit, Failure, plain, print, print_json};
 use super::table::{Column, Table, dollars};
-use crate::classify::{self, RequestHints};
 use crate::clock::Clock;
 use crate::config::{Config, Routing};
-use crate::journal::{self, Found};
+use crate::journal;
 use crate::money::NanoUsd;
-use crate::route::{self, Asked, Facts};
-use crate::wire::envelope;
+use crate::pipeline::{explain_body, explain_record};
 
 /// Explains the routing of a request body, or of a request in the journal.
 #[derive(Args, Debug)]
@@ -48,31 +46,11 @@ pub(super) fn explain(asked: &Explain) -> Ending {
     let body = read_body(&asked.subject)?;
     let config = configured::load(asked.config.as_deref())?.config;
     let routing = routing_of(&config, asked.tenant.as_deref())?;
-    let explained = explain_body(&body, &config, routing)?;
+    let catalog = configured::catalog(&config)?;
+    let explained = explain_body(&config, &catalog, &routing, &body, Clock::default().now())
+        .map_err(|refusal| Failure::run(format_args!("not a body of /v1/messages: {}", refusal.message)))?;
     let shown = if asked.json { print_json(&explained) } else { print(&laid_out(&explained)) };
     shown.map(|()| Exit::Ok)
-}
-
-/// Decides as the gateway would for a body without headers and history.
-fn explain_body(body: &[u8], config: &Config, routing: Routing) -> Result<Value, Failure> {
-    let envelope = envelope::read(body)
-        .map_err(|malformed| Failure::run(format_args!("not a body of /v1/messages: {malformed}")))?;
-    let catalog = configured::catalog(config)?;
-    let complexity = classify::classify(&envelope, &RequestHints::default());
-    let routing = Routing { control_permille: 0, ..routing };
-    let facts = Facts {
-        api_version: API_VERSION,
-        betas: &[],
-        override_tier: None,
-        route_off: false,
-        conversation_stays: None,
-        request_id: "",
-        count_tokens: false,
-        at: Clock::default().now(),
-    };
-    let asked = Asked::parse(&envelope.model);
-    let decision = route::decide(&asked, &envelope, &complexity, &catalog, &config.tiers, &routing, &facts);
-    Ok(decision.map_err(Failure::run)?.explain(None, &config.version))
 }
 
 fn routing_of(config: &Config, tenant: Option<&str>) -> Result<Routing, Failure> {
@@ -110,23 +88,6 @@ fn recorded(asked: &Explain) -> Ending {
         ))?;
     }
     Ok(Exit::Ok)
-}
-
-/// The same object as for a body; candidates are not recorded, the record itself is added.
-fn explain_record(found: &Found) -> Value {
-    let decision = found.record.decision.as_ref();
-    let decision: Value =
-        decision.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null);
-    let part = |name: &str| decision.get(name).cloned().unwrap_or(Value::Null);
-    json!({
-        "asked": found.record.requested_model,
-        "candidates": decision.get("candidates").cloned().unwrap_or_else(|| json!([])),
-        "workload": part("workload"),
-        "conversation": part("conversation"),
-        "policy_version": part("policy_version"),
-        "decision": decision,
-        "record": serde_json::from_str::<Value>(&found.line).unwrap_or(Value::Null),
-    })
 }
 
 /// Lays out an explanation for people.
@@ -217,6 +178,5 @@ fn read_body(source: &str) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// What clients send as `anthropic-version`.
-const API_VERSION: &str = "2023-06-01";
+/// The API takes no larger body.
 const BODY_BYTES_MAX: u64 = 32 << 20;

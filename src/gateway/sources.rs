@@ -18,7 +18,7 @@ use crate::budget::{self, Estimate};
 use crate::config::{self, Credential};
 use crate::journal::{self, By, ExchangeRecord, Query, Stream, Sums};
 use crate::money::NanoUsd;
-use crate::pipeline::{Tercet, explain_body};
+use crate::pipeline::{Tercet, explain_body, explain_record};
 use crate::store::{Cell, Claim, Period, Standing, Unit};
 use crate::telemetry::{BudgetReading, JournalReading, Readings, Window};
 
@@ -118,15 +118,15 @@ fn explain(tercet: &Tercet, asked: Explained) -> Result<Value, Problem> {
     match asked {
         Explained::Body(body) => {
             let snapshot = tercet.snapshot.load();
-            let explained =
-                explain_body(&snapshot, &snapshot.config.routing, &body, tercet.runtime.clock.now());
-            explained.map(|(_, value)| value).map_err(|refusal| Problem::Invalid(refusal.message))
+            let (config, now) = (&snapshot.config, tercet.runtime.clock.now());
+            let explained = explain_body(config, &snapshot.catalog, &config.routing, &body, now);
+            explained.map_err(|refusal| Problem::Invalid(refusal.message))
         }
         Explained::Record(id) => {
             let found = journal::find(tercet.runtime.journal.path(), &id);
             let found = found.map_err(|error| Problem::Internal(error.to_string()))?;
             let found = found.ok_or_else(|| Problem::NotFound(format!("no exchange {id} in the journal")))?;
-            serde_json::from_str(&found.line).map_err(|error| Problem::Internal(error.to_string()))
+            Ok(explain_record(&found))
         }
     }
 }

@@ -100,7 +100,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::wire::envelope::{History, Sampling, Tool};
+    use crate::wire::envelope::{History, Tool};
 
     fn envelope(tools: &[(&'static str, &'static str)], messages: usize) -> Envelope<'static> {
         let tool = |(kind, name): &(&'static str, &'static str)| Tool {
@@ -111,29 +111,10 @@ mod tests {
         Envelope {
             body: b"",
             model: Cow::Borrowed("claude-opus-5-5"),
-            model_span: 0..0,
             max_tokens: Some(1_000),
-            stream: false,
-            system: None,
-            tools: None,
             tool_list: tools.iter().map(tool).collect(),
-            tool_choice: None,
-            thinking: None,
-            effort: None,
-            structured_output: false,
-            task_budget: false,
-            sampling: Sampling::default(),
-            stop_sequences: false,
-            metadata_user: None,
-            service_tier: None,
-            speed: None,
-            inference_geo: None,
-            container: None,
-            thread: None,
-            other_fields: Vec::new(),
-            fallbacks: false,
-            fallback_list: false,
             history: History { spans: vec![0..0; messages], ..History::default() },
+            ..Envelope::default()
         }
     }
 

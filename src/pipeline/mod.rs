@@ -2,7 +2,7 @@
 //!
 //! A step borrows what it needs of the [`Exchange`] and returns facts or a refusal; it is `async` only if it
 //! waits. Policies meet here and nowhere else. Everything that is not a message (batches, files, models, other
-//! paths) goes through [`passthrough`], with the same identification, credential and ownership rules.
+//! paths) goes through `passthrough`, with the same identification, credential and ownership rules.
 
 mod account;
 mod bill;
@@ -39,7 +39,7 @@ use recall::{Keeping, Recalled};
 
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
-pub use explain::explain_body;
+pub use explain::{explain_body, explain_record};
 pub use relay::{DRAIN_TIMEOUT, Reply};
 pub use runtime::{Runtime, Snapshot, Tercet};
 

@@ -11,7 +11,7 @@ use super::matter::is_preference;
 use super::*;
 use crate::config::{Adaptation, Ceiling};
 use crate::tier::Reason;
-use crate::wire::envelope::{History, Sampling, Tool};
+use crate::wire::envelope::{History, Tool};
 
 /// What a test does to a request.
 type Change = fn(&mut Envelope<'static>);
@@ -25,27 +25,8 @@ fn envelope(model: &str) -> Envelope<'static> {
         model: Cow::Owned(model.to_owned()),
         model_span: 9..12,
         max_tokens: Some(8_000),
-        stream: false,
-        system: None,
-        tools: None,
-        tool_list: Vec::new(),
-        tool_choice: None,
-        thinking: None,
-        effort: None,
-        structured_output: false,
-        task_budget: false,
-        sampling: Sampling::default(),
-        stop_sequences: false,
-        metadata_user: None,
-        service_tier: None,
-        speed: None,
-        inference_geo: None,
-        container: None,
-        thread: None,
-        other_fields: Vec::new(),
-        fallbacks: false,
-        fallback_list: false,
         history: History { spans: vec![0..1; 1], ..History::default() },
+        ..Envelope::default()
     }
 }
 

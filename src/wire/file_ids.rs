@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::json::{Cursor, Kind, Malformed};
 
 /// Returns the value of every `file_id` in a body, however deep and however spelt, but for those in what only
-/// tools and schemas read ([`is_opaque`]).
+/// tools and schemas read (`is_opaque`).
 ///
 /// Refuses more than [`FILES_MAX`] of them; one that is not a string is the upstream's to refuse.
 pub fn file_ids(body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {

@@ -15,7 +15,7 @@ use std::ops::Range;
 pub use read::read;
 
 /// What policies read of a `/v1/messages` or `count_tokens` body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Envelope<'a> {
     /// The whole body.
     pub body: &'a [u8],

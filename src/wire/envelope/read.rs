@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::fields::{Fields, Path, count, flag, given, list, null, object, optional_word, word};
 use super::history::{self, read_block, read_messages};
-use super::{Envelope, History, Sampling, Thinking, Thread, Tool, ToolChoice};
+use super::{Envelope, History, Thinking, Thread, Tool, ToolChoice};
 use crate::wire::json::{Cursor, Kind, Malformed, Text};
 
 /// Reads a body of `/v1/messages` or `/v1/messages/count_tokens`.
@@ -17,7 +17,7 @@ pub fn read(body: &[u8]) -> Result<Envelope<'_>, Malformed> {
         let message = "the body should be a JSON object".to_owned();
         return Err(Malformed { message, offset: cursor.offset() });
     }
-    let mut envelope = empty(body);
+    let mut envelope = Envelope { body, ..Envelope::default() };
     let mut fields = Fields::of(TOP_LEVEL);
     let mut has_model = false;
     cursor.each_field(|cursor, name| match fields.recognise(name, &Path::Root)? {
@@ -246,36 +246,6 @@ fn number<'a>(cursor: &mut Cursor<'a>, path: &Path<'_>) -> Result<&'a [u8], Malf
     }
     let span = cursor.skip()?;
     Ok(cursor.slice(span))
-}
-
-fn empty(body: &[u8]) -> Envelope<'_> {
-    Envelope {
-        body,
-        model: Cow::default(),
-        model_span: 0..0,
-        max_tokens: None,
-        stream: false,
-        system: None,
-        tools: None,
-        tool_list: Vec::new(),
-        tool_choice: None,
-        thinking: None,
-        effort: None,
-        structured_output: false,
-        task_budget: false,
-        sampling: Sampling::default(),
-        stop_sequences: false,
-        metadata_user: None,
-        service_tier: None,
-        speed: None,
-        inference_geo: None,
-        container: None,
-        thread: None,
-        other_fields: Vec::new(),
-        fallbacks: false,
-        fallback_list: false,
-        history: History::default(),
-    }
 }
 
 /// Every top-level field that is acted on; `model` and `messages` first, being in every request.
