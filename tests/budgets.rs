@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use support::http::{Answer, ask, get, message};
+use support::http::{Answer, ask, get, message, send};
 use support::read::{idle, spent_today, sum};
 use support::{ACME, House};
-use tercet::store::AccountId;
+use tercet::store::{AccountId, Cell, Claim, Demand, Period, Unit};
 use tokio::task::JoinSet;
 
 /// One tenant, routing off, with these sections.
@@ -172,5 +172,28 @@ async fn a_ceiling_held_by_others_is_worth_another_try() {
     assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
     assert_eq!(slow.await.unwrap().status, 200);
     assert_eq!(message(&house.url, ACME, asking("say hi", 1_000)).await.status, 200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_budget_stops_new_work_and_not_the_fetching_of_what_was_paid() {
+    let house = House::start(&tenant("[tenants.acme.budget]\ndaily = \"0.01 USD\"")).await;
+    let accounts = &house.tercet.runtime.accounts;
+    let day = Cell::Window(Unit::Money, Period::Day);
+    let all = Demand { cell: day, amount: 10_000_000, most: 10_000_000, ceiling: None };
+    let account = accounts.configured(&AccountId::tenant("acme".into()));
+    accounts.charge(
+        &[Claim { account, zone: TimeZone::UTC, demands: vec![all] }],
+        house.tercet.runtime.clock.now(),
+    );
+    for path in ["/v1/models", "/v1/messages/batches", "/v1/files"] {
+        assert_eq!(get(&house.url, ACME, path).await.status, 200, "{path}");
+    }
+    let url = format!("{}/v1/messages/batches", house.url);
+    let headers = [("x-api-key", ACME), ("anthropic-version", "2023-06-01")];
+    let params = serde_json::from_str::<serde_json::Value>(&asking("say hello", 10)).unwrap();
+    let batch = serde_json::json!({ "requests": [{ "custom_id": "a", "params": params }] });
+    let refused = send(http::Method::POST, &url, &headers, batch.to_string()).await;
+    assert_eq!(refused.json()["error"]["type"], "billing_error");
     house.stop().await;
 }

@@ -77,15 +77,10 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     }
     let bill = Bill::reckon(&exchange, &metered, &seen, ending);
     settle(&mut exchange, &bill);
-    if bill.source == UsageSource::Upstream && !bill.free {
-        let runtime = &exchange.tercet.runtime;
-        let prompt_tokens = exchange.estimate.map_or(0, |estimate| estimate.prompt_tokens);
-        runtime.forecast.observe(
-            &exchange.tenant().into(),
-            &exchange.sent_model().into(),
-            prompt_tokens,
-            &bill.usage,
-        );
+    if let (UsageSource::Upstream, false, Some(estimate)) = (bill.source, bill.free, exchange.estimate) {
+        let (tenant, model) = (exchange.tenant().into(), exchange.sent_model().into());
+        let forecast = &exchange.tercet.runtime.forecast;
+        forecast.observe(&tenant, &model, estimate.prompt_tokens, &bill.usage);
     }
     if let Some(keeping) =
         keeping.filter(|_| ending == Ending::Whole && metered.complete && !seen.error_event)

@@ -44,10 +44,14 @@ fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
     if let (true, Some((kind, id))) = (owns_objects(exchange), object_of(route)) {
         policy::owns(exchange, kind, id)?;
     }
+    if matches!(route, Route::BatchCreate) {
+        policy::may_spend(exchange)?;
+    }
     if matches!(route, Route::Other) && with_our_credential(exchange) {
         if !path_is_allowed(exchange) {
             return Err(Refusal::not_found(format!("no such path: {}", exchange.uri.path())));
         }
+        policy::may_spend(exchange)?;
         exchange.metered_path = true;
         return reserve::hold_nothing_yet(exchange);
     }

@@ -51,9 +51,15 @@ pub(super) fn admit(exchange: &Exchange) -> Result<(), Refusal> {
         let gate = runtime.count_tokens.pass(&exchange.tenant().into());
         return gate.map_err(|wait| Refusal::rate_limited("too many count_tokens requests", wait.as_secs()));
     }
+    if exchange.endpoint.is_message() { may_spend(exchange) } else { Ok(()) }
+}
+
+/// Refuses what costs money where nothing is left to spend, or where it could not be recorded.
+pub(super) fn may_spend(exchange: &Exchange) -> Result<(), Refusal> {
     charge::require_journal(exchange)?;
     let claims = charge::claims(exchange, &Estimate::LEAST);
-    runtime.accounts.look(&claims).map_err(|exhausted| charge::refusal(exchange, &exhausted))
+    let looked = exchange.tercet.runtime.accounts.look(&claims);
+    looked.map_err(|exhausted| charge::refusal(exchange, &exhausted))
 }
 
 /// Refuses to touch upstream objects of another tenant.
