@@ -154,12 +154,7 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
         record.error_type = Some(refusal.kind.to_owned());
         let record = Arc::new(record);
         account::publish(&exchange, &bill, &record, None);
-        let charged = !bill.free;
-        let recorded = Recorded::of(exchange, record);
-        if charged {
-            recorded.await;
-        }
-        // A refusal that costs nothing waits for nothing; its record is queued.
+        Recorded::of(exchange, record).await;
     } else {
         account::log_refusal(&exchange, refusal);
     }
