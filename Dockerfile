@@ -1,5 +1,6 @@
 # A static binary in an empty image: nothing else to patch, nothing to run but Tercet.
 FROM rust:1.95-slim-bookworm AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /source
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
