@@ -66,23 +66,11 @@ impl Prefixes {
         add(&mut hasher, NAME, speaker.user.as_bytes());
         add(&mut hasher, NAME, speaker.session.unwrap_or("").as_bytes());
         add(&mut hasher, NAME, speaker.agent.unwrap_or("").as_bytes());
-        let value = |hasher: &mut Hasher, bytes: &[u8]| match marked {
-            true => walk(&mut Cursor::new(bytes)?, hasher, true),
-            false => {
-                add(hasher, SCALAR, bytes);
-                Ok(())
-            }
+        let extended = if marked {
+            by_structure(&mut hasher, speaker, envelope)?
+        } else {
+            by_bytes(&mut hasher, speaker, envelope)?
         };
-        if speaker.session.is_none() {
-            value(&mut hasher, envelope.system.unwrap_or(b"null")).ok()?;
-        }
-        let mut extended = None;
-        for (index, span) in envelope.history.spans.iter().enumerate() {
-            if index > 0 && envelope.history.last_assistant == Some(index) {
-                extended = Some(*hasher.finalize().as_bytes());
-            }
-            value(&mut hasher, envelope.body.get(span.clone())?).ok()?;
-        }
         Some(Self { extended, whole: *hasher.finalize().as_bytes() })
     }
 }
@@ -125,6 +113,42 @@ impl Default for Conversations {
     fn default() -> Self {
         Self(Cache::builder().max_capacity(CONVERSATIONS_MAX).time_to_idle(FORGOTTEN_AFTER).build())
     }
+}
+
+/// Hashes the messages as they stand, in at most two pieces: BLAKE3 is several times slower over small ones.
+fn by_bytes(hasher: &mut Hasher, speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Option<[u8; 32]>> {
+    if speaker.session.is_none() {
+        add(hasher, SCALAR, envelope.system.unwrap_or(b"null"));
+    }
+    let spans = &envelope.history.spans;
+    let begin = spans.first().map_or(0, |first| first.start);
+    let end = spans.last().map_or(begin, |last| last.end);
+    let before = envelope.history.last_assistant.and_then(|index| index.checked_sub(1));
+    let middle = before.and_then(|index| spans.get(index)).map(|span| span.end);
+    hasher.update(envelope.body.get(begin..middle.unwrap_or(end))?);
+    let extended = middle.map(|_| *hasher.finalize().as_bytes());
+    hasher.update(envelope.body.get(middle.unwrap_or(end)..end)?);
+    Some(extended)
+}
+
+/// Hashes the messages by their structure, cache markers left out.
+fn by_structure(
+    hasher: &mut Hasher,
+    speaker: &Speaker<'_>,
+    envelope: &Envelope<'_>,
+) -> Option<Option<[u8; 32]>> {
+    let value = |hasher: &mut Hasher, bytes: &[u8]| walk(&mut Cursor::new(bytes)?, hasher, true);
+    if speaker.session.is_none() {
+        value(hasher, envelope.system.unwrap_or(b"null")).ok()?;
+    }
+    let mut extended = None;
+    for (index, span) in envelope.history.spans.iter().enumerate() {
+        if index > 0 && envelope.history.last_assistant == Some(index) {
+            extended = Some(*hasher.finalize().as_bytes());
+        }
+        value(hasher, envelope.body.get(span.clone())?).ok()?;
+    }
+    Some(extended)
 }
 
 fn add(hasher: &mut Hasher, tag: u8, bytes: &[u8]) {
