@@ -135,7 +135,7 @@ pub fn bypass_reason(envelope: &Envelope<'_>) -> Option<&'static str> {
     if envelope.container.is_some() {
         return Some("container");
     }
-    if envelope.tool_list.iter().any(|tool| !CLIENT_TOOLS.iter().any(|known| tool.kind.starts_with(known))) {
+    if envelope.has_server_tools() {
         return Some("server_tool");
     }
     if envelope.other_fields.iter().any(|field| !KEEPABLE_FIELDS.contains(&field.as_ref())) {
@@ -169,10 +169,6 @@ impl Expiry<CacheKey, Arc<CachedAnswer>> for TimeToLive {
         Some(answer.ttl)
     }
 }
-
-/// Tools that the client runs itself; an answer only asks for them.
-const CLIENT_TOOLS: [&str; 7] =
-    ["custom", "bash_", "text_editor_", "computer_", "browser_toolset_", "memory_", "computer_toolset_"];
 
 /// Top-level fields besides those of the envelope that leave an answer repeatable.
 const KEEPABLE_FIELDS: [&str; 5] = ["metadata", "cache_control", "context_management", "betas", "safeguards"];

@@ -105,12 +105,6 @@ impl Sums {
     pub fn saved_on_requested(&self) -> NanoUsd {
         self.baseline_requested - self.cost
     }
-
-    /// Returns what was saved against the model of the opus tier.
-    #[must_use]
-    pub fn saved_on_all_opus(&self) -> NanoUsd {
-        self.baseline_all_opus - self.cost
-    }
 }
 
 impl Serialize for Sums {

@@ -264,7 +264,7 @@ impl Exchange {
             model: self.sent_model().to_owned(),
             insert: (!adapted.is_empty()).then(|| adapted.to_owned()),
         };
-        Pieces::new(splice.apply(body).parts().clone()).into()
+        Pieces::new(splice.apply(body)).into()
     }
 
     /// Returns the model that would answer without routing: the asked one, or what an alias stands for.

@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, reply};
+use super::{account, forward, reply};
 use crate::cache::CachedAnswer;
 use crate::journal::{Entry, ExchangeRecord, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -131,12 +131,12 @@ pub(super) async fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Respon
 ///
 /// Where our own deadline passed the upstream may have done the work: that is charged at the estimate. Where it
 /// was never reached, or closed the connection without a byte, nothing is.
-pub(super) async fn unanswered(unanswered: Unanswered, refusal: &Refusal) -> Response<Reply> {
+pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
     let Unanswered { exchange, failure } = unanswered;
     let waited = failure.phase == Phase::Wait && failure.kind == FailureKind::Timeout;
     let bill =
         if waited && exchange.endpoint.is_message() { Bill::at_estimate(&exchange) } else { Bill::nothing() };
-    refuse_at(exchange, refusal, bill).await
+    refuse_at(exchange, &forward::refusal(&failure), bill).await
 }
 
 async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use super::exchange::Exchange;
 use super::recall::Keeping;
+use super::relay::Reply;
 use super::{finish, headroom, relay};
 use crate::config::Credential;
 use crate::telemetry::AttemptResult;
@@ -37,7 +38,7 @@ pub(super) struct Unanswered {
 }
 
 /// A request on its way up; ends with the head of the answer.
-pub(super) struct Crossing(Option<Underway>);
+struct Crossing(Option<Underway>);
 
 struct Underway {
     sending: Pin<Box<dyn Future<Output = Result<Answer, UpstreamFailure>> + Send>>,
@@ -45,8 +46,23 @@ struct Underway {
     keeping: Option<Box<Keeping>>,
 }
 
+/// Sends a request up; where no answer comes, the refusal is the answer.
+pub(super) async fn cross(
+    exchange: Box<Exchange>,
+    body: RequestBody,
+    keeping: Option<Box<Keeping>>,
+) -> Result<Forwarded, Response<Reply>> {
+    match forward(exchange, body, keeping) {
+        Err((exchange, refusal)) => Err(finish::refuse(exchange, &refusal).await),
+        Ok(crossing) => match crossing.await {
+            Ok(forwarded) => Ok(forwarded),
+            Err(unanswered) => Err(finish::unanswered(unanswered).await),
+        },
+    }
+}
+
 /// Sends a request; an upstream's own error is an answer like any other.
-pub(super) fn forward(
+fn forward(
     mut exchange: Box<Exchange>,
     body: RequestBody,
     keeping: Option<Box<Keeping>>,
@@ -67,7 +83,7 @@ pub(super) fn forward(
 
 /// Headers for the upstream: hop-by-hop and our own left out, the credential ours or the caller's. With ours, so
 /// are cookies and the caller's whereabouts.
-pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
+fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
     let mut outgoing = exchange.headers.clone();
     headers::strip_hop_by_hop(&mut outgoing);
     outgoing.remove(header::EXPECT);
@@ -82,7 +98,7 @@ pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
 }
 
 /// What a client is told where the upstream gave no answer.
-pub(super) fn unanswered(failure: &UpstreamFailure) -> Refusal {
+pub(super) fn refusal(failure: &UpstreamFailure) -> Refusal {
     match (failure.phase, failure.kind) {
         (_, FailureKind::Timeout) => Refusal::timeout(&failure.message),
         (_, FailureKind::Request) => Refusal::malformed(&failure.message),
@@ -137,10 +153,7 @@ impl Drop for Crossing {
             let sent = underway.sending.as_mut().await;
             match underway.arrived(sent) {
                 Ok(forwarded) => relay::drain_unseen(forwarded).await,
-                Err(unanswered) => {
-                    let refusal = self::unanswered(&unanswered.failure);
-                    finish::unanswered(unanswered, &refusal).await;
-                }
+                Err(unanswered) => drop(finish::unanswered(unanswered).await),
             }
         });
     }

@@ -5,9 +5,9 @@ use form_urlencoded::{Parse, Serializer};
 use http::{Response, StatusCode, Uri};
 
 use super::exchange::Exchange;
-use super::passthrough::{self, cross, dress_whole, results_through_us, whole};
+use super::passthrough::{self, dress_whole, results_through_us, whole};
 use super::relay::{self, Reply};
-use super::{finish, policy};
+use super::{finish, forward, policy};
 use crate::journal::ObjectType;
 use crate::upstream::{RequestBody, Route};
 use crate::wire::error::Refusal;
@@ -22,7 +22,7 @@ pub(super) async fn models(exchange: Box<Exchange>, route: Route<'_>) -> Respons
     }
     let first_page =
         matches!(route, Route::Models) && !names(exchange.query(), &["after_id", "before_id", "lifecycle"]);
-    let forwarded = match cross(exchange, RequestBody::empty()).await {
+    let forwarded = match forward::cross(exchange, RequestBody::empty(), None).await {
         Ok(forwarded) => forwarded,
         Err(refused) => return refused,
     };
@@ -51,7 +51,7 @@ pub(super) async fn owned(mut exchange: Box<Exchange>, route: Route<'_>) -> Resp
         return finish::refuse(exchange, &refusal).await;
     }
     for page in 1..=PAGES_MAX {
-        let forwarded = match cross(exchange, RequestBody::empty()).await {
+        let forwarded = match forward::cross(exchange, RequestBody::empty(), None).await {
             Ok(forwarded) => forwarded,
             Err(refused) => return refused,
         };

@@ -55,15 +55,9 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         Ready::Kept(answer) => return recall::replay(exchange, &answer).await,
         Ready::Send(body, keeping) => (body, keeping),
     };
-    match forward::forward(exchange, body, keeping) {
-        Err((exchange, refusal)) => finish::refuse(exchange, &refusal).await,
-        Ok(crossing) => match crossing.await {
-            Ok(forwarded) => relay::relay(forwarded).await,
-            Err(unanswered) => {
-                let refusal = forward::unanswered(&unanswered.failure);
-                finish::unanswered(unanswered, &refusal).await
-            }
-        },
+    match forward::cross(exchange, body, keeping).await {
+        Ok(forwarded) => relay::relay(forwarded).await,
+        Err(refused) => refused,
     }
 }
 

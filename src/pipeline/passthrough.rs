@@ -90,7 +90,7 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
     if let Some(made) = made_by(route) {
         return create(exchange, body, made).await;
     }
-    match cross(exchange, body).await {
+    match forward::cross(exchange, body, None).await {
         Err(refused) => refused,
         Ok(forwarded) if kind == Some(ObjectType::Batch) && !matches!(route, Route::BatchResults { .. }) => {
             if matches!(route, Route::BatchDelete { .. }) {
@@ -111,26 +111,12 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
 async fn create(exchange: Box<Exchange>, body: RequestBody, made: ObjectType) -> Response<Reply> {
     let tercet = Arc::clone(&exchange.tercet);
     let making = tercet.runtime.tasks.spawn(async move {
-        match cross(exchange, body).await {
+        match forward::cross(exchange, body, None).await {
             Err(refused) => refused,
             Ok(forwarded) => described(forwarded, Some(made)).await,
         }
     });
     making.await.unwrap_or_else(|_| refuse_unheard(&tercet, Refused::Panicked))
-}
-
-/// Sends a request up; where no answer comes, the refusal is the answer.
-pub(super) async fn cross(exchange: Box<Exchange>, body: RequestBody) -> Result<Forwarded, Response<Reply>> {
-    match forward::forward(exchange, body, None) {
-        Err((exchange, refusal)) => Err(finish::refuse(exchange, &refusal).await),
-        Ok(crossing) => match crossing.await {
-            Ok(forwarded) => Ok(forwarded),
-            Err(unanswered) => {
-                let refusal = forward::unanswered(&unanswered.failure);
-                Err(finish::unanswered(unanswered, &refusal).await)
-            }
-        },
-    }
 }
 
 /// Answers with an object whose owner or results have to be known: read whole, remembered, spliced.

@@ -171,7 +171,7 @@ fn refusals(matter: &Matter<'_>, accepts: &Accepts) -> Vec<&'static str> {
     let mut blockers = when([
         (!samples(envelope, accepts, new_version), "sampling"),
         (new_version && history.assistant_document, "assistant-document"),
-        (history.last_role == Role::Assistant && !accepts.prefill, "prefill"),
+        (envelope.ends_with_assistant() && !accepts.prefill, "prefill"),
         (!takes_tool_choice(envelope, accepts), "tool-choice"),
         (history.system_messages > 0 && !accepts.system_messages, "system-messages"),
         (envelope.task_budget && !accepts.task_budget, "task-budget"),

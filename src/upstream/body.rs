@@ -183,3 +183,31 @@ impl Movement {
         moved.map_or(start, |moved| moved.max(start))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sent(body: Pieces) -> Vec<u8> {
+        let length = body.size_hint().exact().unwrap();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        assert_eq!(bytes.len() as u64, length);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_body_is_sent_as_received() {
+        let body = Bytes::from_static(b"{\"model\":\"a\"}");
+        assert_eq!(sent(body.clone().into()).await, body);
+        assert!(Pieces::from(Bytes::new()).is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_clone_taken_before_sending_sends_it_all_again() {
+        let pieces = ["{\"model\":", "\"b\"", "}"].map(Bytes::from);
+        let first = Pieces::new(pieces);
+        let again = first.clone();
+        assert_eq!(sent(first).await, b"{\"model\":\"b\"}");
+        assert_eq!(sent(again).await, b"{\"model\":\"b\"}");
+    }
+}

@@ -199,8 +199,7 @@ pub enum Role {
 }
 
 /// Beginnings of the types of tools that the upstream defines and the client runs.
-const CLIENT_TOOLS: [&str; 6] =
-    ["bash_", "text_editor_", "computer_", "browser_toolset_", "memory_", "tool_search_tool_"];
+const CLIENT_TOOLS: [&str; 5] = ["bash_", "text_editor_", "computer_", "browser_toolset_", "memory_"];
 
 #[cfg(test)]
 mod tests;

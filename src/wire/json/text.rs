@@ -37,12 +37,6 @@ impl<'a> Text<'a> {
         meaning.push_str(rest);
         Some(Cow::Owned(meaning))
     }
-
-    /// Tells whether the string means `expected`.
-    #[must_use]
-    pub fn means(&self, expected: &str) -> bool {
-        self.unescape().is_some_and(|meaning| meaning == expected)
-    }
 }
 
 impl Cursor<'_> {
