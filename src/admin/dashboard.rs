@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::format::{count, dollars, dollars_to, percent, permille, query_value, short, time_of_day, until};
 use super::overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 use super::reply::Problem;
-use super::{AdminState, api, mode_name};
+use super::{AdminState, api};
 use crate::config::Mode;
 
 pub(super) async fn page(
@@ -87,7 +87,7 @@ fn masthead(overview: &Overview, live: bool) -> Markup {
                     @if overview.ready.is_ok() { span.dot.good {} "Ready" } @else { span.dot.bad {} "Not ready" }
                 }
                 li { b { (count(overview.in_flight)) } " in flight" }
-                li { "Routing: " b { (mode_name(overview.mode)) } }
+                li { "Routing: " b { (overview.mode.name()) } }
                 li.clock {
                     time datetime=(overview.now) { (time_of_day(overview.now)) " UTC" }
                     @if live { a href="/?live=off" { "Pause" } } @else { a href="/" { "Resume" } }

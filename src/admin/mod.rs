@@ -25,7 +25,6 @@ use axum::routing::{get, post};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::config::Mode;
 use crate::secret::Secret;
 
 pub use api::{Explained, UsageQuery};
@@ -97,14 +96,6 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(from_fn_with_state(Arc::clone(&state.gate), gate::stand))
         .with_state(state)
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Shadow => "shadow",
-        Mode::Enforce => "enforce",
-    }
 }
 
 const BODY_MAX_BYTES: usize = 32 << 20;

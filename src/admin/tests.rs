@@ -9,6 +9,7 @@ use serde_json::json;
 use tower_service::Service;
 
 use super::*;
+use crate::config::Mode;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
 

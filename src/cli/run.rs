@@ -11,7 +11,7 @@ use super::check::mode_text;
 use super::configured;
 use super::ending::{Ending, tell};
 use super::serving::{self, Signals};
-use crate::config::{Config, LogFormat, Mode};
+use crate::config::{LogFormat, Mode};
 use crate::gateway::Origin;
 
 /// Runs the gateway.
@@ -35,14 +35,12 @@ pub(super) async fn run(asked: &Run) -> Ending {
         (_, true) => Some(Mode::Shadow),
         _ => None,
     };
-    if let Some(mode) = mode {
-        set_mode(&mut config, mode);
-    }
     if file.is_none() {
         config.telemetry.log = LogFormat::Text;
     }
     serving::log(config.telemetry.log, "")?;
-    let (routing, journal) = (mode_text(config.routing.mode), config.journal.path.display().to_string());
+    let routing = mode_text(mode.unwrap_or(config.routing.mode));
+    let journal = config.journal.path.display().to_string();
     let signals = Signals::listen()?;
     let gateway = serving::start(config, Origin { file, mode }).await?;
     tell(&format!(
@@ -51,27 +49,4 @@ pub(super) async fn run(asked: &Run) -> Ending {
         gateway.admin_url(),
     ));
     serving::serve(gateway, signals, std::future::pending()).await
-}
-
-/// Sets the mode of the gateway and of every tenant.
-fn set_mode(config: &mut Config, mode: Mode) {
-    config.routing.mode = mode;
-    for tenant in config.tenants.values_mut() {
-        tenant.routing.mode = mode;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    #[test]
-    fn the_flag_holds_for_every_tenant() {
-        let text = "[tenants.a.routing]\nmode = \"off\"\n[tenants.b]\n";
-        let mut config = config::parse(text, None, &|_| None).unwrap();
-        set_mode(&mut config, Mode::Enforce);
-        let modes: Vec<Mode> = config.tenants.values().map(|tenant| tenant.routing.mode).collect();
-        assert_eq!((config.routing.mode, modes), (Mode::Enforce, vec![Mode::Enforce; 2]));
-    }
 }

@@ -8,10 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
-use super::{
-    Adaptation, Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Mode, Reserve, Routing, Scope,
-    Tenant,
-};
+use super::{Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Reserve, Routing, Scope, Tenant};
 use crate::money::NanoUsd;
 use crate::tier::Tier;
 
@@ -108,14 +105,11 @@ fn key(key: &Key) -> Value {
 }
 
 fn routing(routing: &Routing) -> Value {
-    let adaptation = |adaptation: &Adaptation| match adaptation {
-        Adaptation::ThinkingDefault => "thinking-default",
-    };
     json!({
-        "mode": match routing.mode { Mode::Off => "off", Mode::Shadow => "shadow", Mode::Enforce => "enforce" },
+        "mode": routing.mode.name(),
         "quality": share(routing.quality_permille),
         "ceiling": match routing.ceiling { Ceiling::Requested => "requested", Ceiling::Opus => "opus" },
-        "adaptations": routing.adaptations.iter().map(adaptation).collect::<Vec<_>>(),
+        "adaptations": routing.adaptations.iter().map(|one| one.name()).collect::<Vec<_>>(),
         "control": share(routing.control_permille),
         "tiers": routing.tiers.iter().map(|tier| Tier::name(*tier)).collect::<Vec<_>>(),
         "header_override": routing.header_override,

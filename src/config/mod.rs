@@ -152,6 +152,18 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// Returns the name used in configuration, the journal, metrics and the dashboard.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
 /// The dearest model routing may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
@@ -166,6 +178,16 @@ pub enum Ceiling {
 pub enum Adaptation {
     /// `thinking-default`: writes out `thinking` where the asked model's default is off and the target's is on.
     ThinkingDefault,
+}
+
+impl Adaptation {
+    /// Returns the name used in configuration and decisions.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ThinkingDefault => "thinking-default",
+        }
+    }
 }
 
 /// `[routing]`, or a tenant's own.

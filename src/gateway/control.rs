@@ -171,3 +171,16 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_holds_for_every_tenant() {
+        let text = "[tenants.a.routing]\nmode = \"off\"\n[tenants.b]\n";
+        let config = with_mode(config::parse(text, None, &|_| None).unwrap(), Some(Mode::Enforce));
+        let modes: Vec<Mode> = config.tenants.values().map(|tenant| tenant.routing.mode).collect();
+        assert_eq!((config.routing.mode, modes), (Mode::Enforce, vec![Mode::Enforce; 2]));
+    }
+}

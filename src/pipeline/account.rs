@@ -6,7 +6,6 @@ use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
-use crate::config::Mode;
 use crate::journal::{self, ExchangeRecord, ToolCall};
 use crate::money::NanoUsd;
 use crate::telemetry::{self, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
@@ -37,7 +36,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
         record.sent_model = sent.then(|| decision.model().to_owned());
         record.tier = decision.tier();
         record.decision = to_raw_value(&decision.record(&exchange.snapshot.config.version)).ok();
-        record.mode = Some(mode_name(exchange.mode()).to_owned());
+        record.mode = Some(exchange.mode().name().to_owned());
         record.cache = Some(exchange.cache.name().to_owned());
     }
     record.set_usage(&bill.usage);
@@ -143,14 +142,6 @@ const fn cache_result(result: crate::cache::CacheResult) -> telemetry::CacheResu
         crate::cache::CacheResult::Hit => telemetry::CacheResult::Hit,
         crate::cache::CacheResult::Miss => telemetry::CacheResult::Miss,
         crate::cache::CacheResult::Bypass => telemetry::CacheResult::Bypass,
-    }
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Shadow => "shadow",
-        Mode::Enforce => "enforce",
     }
 }
 

@@ -141,18 +141,13 @@ struct Recorded<'a> {
 impl Serialize for RouteDecision {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let decided = self.decided();
-        let names: Vec<&str> = decided.adaptations.iter().map(|one| adaptation_name(*one)).collect();
-        let mode = match self.mode {
-            Mode::Off => "off",
-            Mode::Shadow => "shadow",
-            Mode::Enforce => "enforce",
-        };
+        let names: Vec<&str> = decided.adaptations.iter().map(|one| one.name()).collect();
         let mut fields = serializer.serialize_struct("RouteDecision", 7)?;
         fields.serialize_field("tier", &decided.tier)?;
         fields.serialize_field("model", &decided.model)?;
         fields.serialize_field("reasons", &self.reasons)?;
         fields.serialize_field("adaptations", &names)?;
-        fields.serialize_field("mode", mode)?;
+        fields.serialize_field("mode", self.mode.name())?;
         fields.serialize_field("acted", &self.acted)?;
         fields.serialize_field("sent_model", &self.sent.model)?;
         fields.end()
@@ -170,13 +165,5 @@ impl Serialize for Candidate {
         fields.serialize_field("sufficiency", &(f64::from(self.sufficiency_permille) / 1_000.0))?;
         fields.serialize_field("estimate_nanousd", &self.estimate)?;
         fields.end()
-    }
-}
-
-/// Returns an adaptation's name in configuration and decisions.
-#[must_use]
-pub const fn adaptation_name(adaptation: Adaptation) -> &'static str {
-    match adaptation {
-        Adaptation::ThinkingDefault => "thinking-default",
     }
 }

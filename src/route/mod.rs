@@ -16,7 +16,7 @@ mod thinking;
 use jiff::Timestamp;
 
 pub use conversation::{Conversations, Known, Prefixes, Speaker};
-pub use decision::{Candidate, Choice, RouteDecision, Unroutable, adaptation_name};
+pub use decision::{Candidate, Choice, RouteDecision, Unroutable};
 
 use self::matter::Matter;
 use crate::catalog::Catalog;
@@ -168,7 +168,7 @@ fn continues(envelope: &Envelope<'_>) -> Option<&'static str> {
     if history.has_thinking {
         return Some("history-thinking");
     }
-    if !history.last_tool_results.is_empty() || !history.last_tool_calls.is_empty() {
+    if envelope.in_tool_loop() || !history.last_tool_calls.is_empty() {
         return Some("tool-loop");
     }
     (history.assistant_messages > 0 && history.cache_control).then_some("cached-conversation")

@@ -18,7 +18,6 @@ use super::facts::{
 };
 use super::family::{Family, OTHER, SeriesCap, options, registered};
 use super::table::{self, KNOWN_TOOLS, Row};
-use crate::config::Mode;
 use crate::tier::Tier;
 
 /// Every metric of the process.
@@ -200,7 +199,7 @@ impl Metrics {
             self.record_cache(facts.tenant, result);
         }
         if let Some(reason) = facts.reason {
-            let labels = [facts.tenant, facts.requested_tier.name(), tier, reason, mode_name(facts.mode)];
+            let labels = [facts.tenant, facts.requested_tier.name(), tier, reason, facts.mode.name()];
             count(self.routes.cell(&labels).as_ref(), 1);
         }
         for tool in facts.tools {
@@ -335,14 +334,6 @@ fn observe(histogram: Option<&Histogram>, time: Duration) {
 
 const fn flag(value: bool) -> &'static str {
     if value { "true" } else { "false" }
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Shadow => "shadow",
-        Mode::Enforce => "enforce",
-    }
 }
 
 const TOKEN_TYPES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];

@@ -1,6 +1,7 @@
 //! A gateway at noon, for the tests.
 
 use super::*;
+use crate::config::Mode;
 
 pub(super) fn sources(shown: Overview) -> Sources {
     Sources {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::facts::{BudgetReading, CostParts, JournalReading, ToolUse, Window};
 use super::super::table::{Kind, TABLE, markdown};
 use super::*;
+use crate::config::Mode;
 use crate::money::NanoUsd;
 use crate::usage::Usage;
 
