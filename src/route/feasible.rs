@@ -100,7 +100,11 @@ fn judge(matter: &Matter<'_>, reference: &Model, target: &Model, tier: Tier) -> 
     let readable = |reader: &Model, writer: &Model| matter.catalog.reads(&reader.id, &writer.id);
     let last = matter.facts.conversation_stays.and_then(Stay::model);
     let reads_last = last.is_none_or(|last| matter.catalog.reads(&target.id, last));
-    if binds && !(reads_last && readable(target, reference) && readable(reference, target)) {
+    // Where histories are checked, a client that edits its own is refused.
+    let strict =
+        |model: &Accepts| model.history_check != UNCHECKED && model.history_check != here.history_check;
+    if binds && (strict(there) || !(reads_last && readable(target, reference) && readable(reference, target)))
+    {
         fit.blockers.push("history-thinking");
     }
     compare(matter, reference, target, there, &mut fit);
@@ -253,7 +257,9 @@ fn takes_tool_choice(envelope: &Envelope<'_>, accepts: &Accepts) -> bool {
 
 fn takes_speed(envelope: &Envelope<'_>, accepts: &Accepts) -> bool {
     match envelope.speed.as_deref() {
-        None | Some("standard") => true,
+        None => true,
+        // Where fast mode is a preview, the field itself needs its beta.
+        Some("standard") => accepts.fast != Fast::Beta,
         Some("fast") => accepts.fast == Fast::Yes,
         Some(_) => false,
     }
@@ -283,6 +289,9 @@ fn takes_advisors(matter: &Matter<'_>, accepts: &Accepts) -> bool {
 fn when<const N: usize>(rules: [(bool, &'static str); N]) -> Vec<&'static str> {
     rules.into_iter().filter_map(|(applies, code)| applies.then_some(code)).collect()
 }
+
+/// `history_check` of models that take any history.
+const UNCHECKED: &str = "none";
 
 const ADVISOR: &str = "advisor_20260301";
 
