@@ -54,6 +54,14 @@ impl Rate {
     }
 }
 
+/// Dollars per million tokens without trailing zeros: `0.125`, `5`.
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        formatter.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
 impl NanoUsd {
     /// No money.
     pub const ZERO: Self = Self(0);

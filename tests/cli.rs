@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "cli/prices.rs"]
+mod prices;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -331,7 +331,7 @@ fn every_command_the_documents_name_exists() {
                 assert!(help(&[verb]).is_some(), "{name} names `tercet {verb}`");
             }
             let path: Vec<&str> = match two {
-                Some(second) if matches!(words[0], "keys" | "audit") => vec![words[0], *second],
+                Some(second) if matches!(words[0], "keys" | "audit" | "prices") => vec![words[0], *second],
                 _ => vec![words[0]],
             };
             let told = help(&path).unwrap_or_else(|| panic!("{name} names `tercet {}`", path.join(" ")));

@@ -5,6 +5,7 @@
 //! described. Prices are nano-dollars per million tokens; every answer names the version of the text it came
 //! from. Nothing here does I/O.
 
+mod edit;
 mod model;
 mod parse;
 mod price;
@@ -15,6 +16,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use edit::PriceChange;
 pub use model::{
     Accepts, Display, Effort, Fast, Lifecycle, Model, SamplingRule, Switch, ThinkingRules, ThinkingType,
     Tokenizer,
@@ -78,6 +80,12 @@ impl Catalog {
         Self::parse(EMBEDDED)
     }
 
+    /// Returns the text of the embedded catalog, from which a file of one's own can begin.
+    #[must_use]
+    pub const fn embedded_text() -> &'static str {
+        EMBEDDED
+    }
+
     /// Reads a catalog file's text.
     ///
     /// # Errors
@@ -132,7 +140,7 @@ impl Catalog {
         self.dearest
     }
 
-    /// Returns what `id` cost on day `at` for a prompt of `prompt_tokens`, and whether that is known.
+    /// Returns what `id` cost at `at` for a prompt of `prompt_tokens`, and whether that is known.
     #[must_use]
     pub fn card(&self, id: &str, prompt_tokens: u64, fast: bool, at: Timestamp) -> (Card, bool) {
         let known = self.price_at(id, at).and_then(|price| price.card(prompt_tokens, fast));
@@ -140,14 +148,14 @@ impl Catalog {
         known.map_or((dearest, false), |card| (card, true))
     }
 
-    /// Returns the price of `id` in force on day `at`; before the first, the first.
+    /// Returns the price of `id` in force at `at`; before the first, the first.
     #[must_use]
     pub fn price_at(&self, id: &str, at: Timestamp) -> Option<&Price> {
         let prices = &self.model(id)?.prices;
         prices.iter().rev().find(|price| price.from <= at).or(prices.first())
     }
 
-    /// Returns what a piece of work costs at the prices of day `at`.
+    /// Returns what a piece of work costs at the prices in force at `at`.
     ///
     /// A model or a fast mode without a price costs the dearest known rate of every kind, `known` false.
     #[must_use]

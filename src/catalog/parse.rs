@@ -200,7 +200,10 @@ fn price(id: &str, entry: &PriceTable) -> Result<Price, CatalogProblem> {
         }),
         None => None,
     };
-    let from = midnight(id, "prices.from", &entry.from)?;
+    let from = match entry.from.parse() {
+        Ok(instant) => instant,
+        Err(_) => midnight(id, "prices.from", &entry.from)?,
+    };
     Ok(Price { from, card: base, long, fast, source: entry.source.clone() })
 }
 

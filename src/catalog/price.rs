@@ -26,7 +26,7 @@ pub struct Card {
 /// What a model costs from a date on.
 #[derive(Clone, Debug)]
 pub struct Price {
-    /// Midnight UTC of the first day.
+    /// From this instant on; midnight UTC where the file gives a day.
     pub from: Timestamp,
     /// The card.
     pub card: Card,

@@ -101,6 +101,27 @@ fn fast_mode_doubles_every_kind_where_it_has_a_price() {
 }
 
 #[test]
+fn fast_mode_has_a_price_of_its_own_where_the_list_gives_one() {
+    let fast = Terms { fast: true, ..Terms::default() };
+    for (model, input, output) in [
+        ("claude-fable-5-2", 16, 80),
+        ("claude-mythos-5-2", 16, 80),
+        ("claude-opus-5-5", 8, 40),
+        ("claude-opus-5", 10, 50),
+        ("claude-opus-4-8", 10, 50),
+    ] {
+        let parts = by_kind(model, 1_000, "2026-11-20", fast);
+        assert_eq!((parts[0], parts[4]), (input * 1_000_000, output * 1_000_000), "{model}");
+    }
+    let priced = catalog()
+        .models()
+        .iter()
+        .filter(|model| model.prices.iter().any(|price| price.fast.is_some()))
+        .count();
+    assert_eq!(priced, 5, "no other model has one");
+}
+
+#[test]
 fn the_step_of_haiku_5_5_is_above_a_hundred_thousand_prompt_tokens_of_any_kind() {
     let catalog = catalog();
     let at = day("2026-11-20");
@@ -183,6 +204,60 @@ fn a_file_with_a_slip_is_refused_by_model_and_key() {
     let twice = EMBEDDED.replacen("id = \"claude-mythos-5-2\"", "id = \"claude-fable-5-2\"", 1);
     assert!(Catalog::parse(&twice).unwrap_err().to_string().contains("given twice"));
     assert!(Catalog::parse("[terms]\nodd = 1").is_err());
+}
+
+#[test]
+fn an_added_price_holds_from_its_instant_and_leaves_the_rest_of_the_file() {
+    let change = PriceChange {
+        model: "claude-haiku-5-5".to_owned(),
+        from: "2026-12-01T09:30:00Z".to_owned(),
+        rates: [Some("0.20".to_owned()), None, None, None, None],
+        source: "a \"quoted\" letter".to_owned(),
+    };
+    let edited = change.applied_to(EMBEDDED).unwrap();
+    let catalog = Catalog::parse(&edited).unwrap();
+    let input = |at: &str| {
+        let work = billed("claude-haiku-5-5", [1_000_000, 0, 0, 0, 0], Terms::default());
+        let work = Billed { usage: Usage { input_tokens: 100_000, ..work.usage }, ..work };
+        catalog.price(&work, at.parse().unwrap()).cost.0
+    };
+    assert_eq!(input("2026-12-01T09:29:59Z"), 10_000_000);
+    assert_eq!(input("2026-12-01T09:30:00Z"), 20_000_000);
+    let long = billed("claude-haiku-5-5", [200_000, 0, 0, 0, 0], Terms::default());
+    assert_eq!(
+        catalog.price(&long, "2027-01-01T00:00:00Z".parse().unwrap()).cost.0,
+        100_000_000,
+        "the step stays"
+    );
+    let added: Vec<&str> = edited.lines().filter(|line| !EMBEDDED.contains(line)).collect();
+    assert!(added.len() <= 5 && edited.len() > EMBEDDED.len(), "{added:?}");
+    for line in EMBEDDED.lines() {
+        assert!(edited.contains(line), "{line}");
+    }
+    let twice = change.applied_to(&edited).unwrap_err();
+    assert!(twice.to_string().contains("dates must rise"), "{twice}");
+    for model in ["claude-next", "claude-mythos-preview"] {
+        let elsewhere = PriceChange { model: model.to_owned(), ..change.clone() };
+        assert_eq!(elsewhere.applied_to(EMBEDDED).unwrap_err().model, model);
+    }
+}
+
+#[test]
+fn every_model_takes_a_new_price_with_all_it_had_before() {
+    for model in catalog().models().iter().filter(|model| !model.prices.is_empty()) {
+        let change = PriceChange {
+            model: model.id.clone(),
+            from: "2030-01-01".to_owned(),
+            rates: Default::default(),
+            source: "the same again".to_owned(),
+        };
+        let edited = Catalog::parse(&change.applied_to(EMBEDDED).unwrap()).unwrap();
+        let prices = &edited.model(&model.id).unwrap().prices;
+        let [.., before, after] = prices.as_slice() else { panic!("{}", model.id) };
+        assert_eq!((before.card, before.long), (after.card, after.long), "{}", model.id);
+        let fast = |price: &Price| price.fast.map(|fast| (fast.card, fast.until));
+        assert_eq!(fast(before), fast(after), "{}", model.id);
+    }
 }
 
 #[test]

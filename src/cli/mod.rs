@@ -13,6 +13,7 @@ mod ending;
 mod explain;
 mod health;
 mod keys;
+mod prices;
 mod run;
 mod serving;
 mod simulate;
@@ -49,6 +50,8 @@ enum Verb {
     Health(health::Health),
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Prices(prices::Prices),
 }
 
 /// Does what `arguments` ask, the program's name first among them, and returns how it ended.
@@ -77,6 +80,7 @@ impl Verb {
             Self::Keys(asked) => keys::keys(asked),
             Self::Health(asked) => wait_for(health::health(asked)),
             Self::Audit(asked) => audit::audit(asked),
+            Self::Prices(asked) => prices::prices(asked),
         }
     }
 }
