@@ -283,6 +283,20 @@ async fn a_request_with_two_readings_is_refused_and_its_connection_closed() {
             format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nhost: y\r\n{key}content-length: 2\r\n\r\n{{}}"),
         ),
         (
+            "bare line feeds",
+            format!(
+                "POST /v1/messages HTTP/1.1\nhost: x\n{}content-length: 2\n\n{{}}",
+                key.replace('\r', "")
+            ),
+        ),
+        ("no host", format!("POST /v1/messages HTTP/1.1\r\n{key}content-length: 2\r\n\r\n{{}}")),
+        (
+            "a folded header",
+            format!(
+                "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{key}x: y\r\n z\r\ncontent-length: 2\r\n\r\n{{}}"
+            ),
+        ),
+        (
             "a forward proxy",
             format!("POST http://x/v1/messages HTTP/1.1\r\nhost: x\r\n{key}content-length: 2\r\n\r\n{{}}"),
         ),
@@ -293,6 +307,25 @@ async fn a_request_with_two_readings_is_refused_and_its_connection_closed() {
         assert_refusal(&answer, 400, "invalid_request_error", named);
         assert_eq!(answer.head.header("connection"), Some("close"), "{named}");
         assert!(client.closed().await, "{named}");
+    }
+    assert_nothing_counted(&house, 0).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_chunks_with_two_readings_is_refused_and_its_connection_closed() {
+    let house = House::start(TENANTS).await;
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {ACME}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    for body in
+        ["2\n{}\r\n0\r\n\r\n", "2\r\n{}0\r\n\r\n", "2 \r\n{}\r\n0\r\n\r\n", "2\r\n{}\r\n0\r\nx: y\n\r\n"]
+    {
+        let mut client = Wire::connect(&house.url).await;
+        client.write(format!("{head}{body}POST /v1/messages HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let answer = client.whole().await;
+        assert_refusal(&answer, 400, "invalid_request_error", body);
+        assert!(client.closed().await, "{body:?}");
     }
     assert_nothing_counted(&house, 0).await;
     house.stop().await;

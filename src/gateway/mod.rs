@@ -153,11 +153,13 @@ async fn serve_data(data: Listener, tercet: &Arc<Tercet>, stop: impl Future<Outp
         async move { pipeline::handle(&tercet, request).await }
     };
     let refusing = Arc::clone(tercet);
-    let refuse = move |refusal| match refusal {
-        crate::server::Refusal::Panicked => pipeline::refuse_unheard(&refusing, Refused::Panicked),
-        crate::server::Refusal::Malformed(what) => {
-            pipeline::refuse_unheard(&refusing, Refused::Malformed(what))
-        }
+    let refuse = move |refusal| {
+        let refused = match refusal {
+            crate::server::Refusal::Panicked => Refused::Panicked,
+            crate::server::Refusal::Malformed(what) => Refused::Malformed(what),
+            crate::server::Refusal::HeadTooLarge => Refused::HeadTooLarge,
+        };
+        pipeline::refuse_unheard(&refusing, refused)
     };
     let gate = Gate::new(GateKind::NewConnections, tercet.runtime.clock.clone());
     let door = Door { gate, metrics: Arc::clone(&tercet.runtime.metrics) };

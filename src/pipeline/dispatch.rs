@@ -53,6 +53,8 @@ pub enum Refused {
     Panicked,
     /// It has two readings.
     Malformed(&'static str),
+    /// Its head is too long.
+    HeadTooLarge,
 }
 
 /// Answers in place of [`handle`] where that could not, or must not, be asked.
@@ -63,6 +65,7 @@ pub fn refuse_unheard(tercet: &Tercet, refused: Refused) -> Response<Reply> {
             Refusal::internal("a bug in this gateway stopped the request; it has been counted")
         }
         Refused::Malformed(what) => Refusal::malformed(what),
+        Refused::HeadTooLarge => Refusal::head_too_large(),
     };
     let id = RequestId::generate();
     let mut response = Response::new(Reply::whole(error::body(&refusal, id.as_str())));

@@ -27,7 +27,9 @@ pub(super) async fn read(exchange: &Exchange, body: Incoming) -> Result<Bytes, R
     match tokio::time::timeout(server.body_timeout, collecting).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::too_large(server.max_body_bytes)),
-        Ok(Err(_)) => Err(Refusal::malformed("the request's body ended too early")),
+        Ok(Err(_)) => {
+            Err(Refusal::malformed("the request's body ended too early, or its chunks are malformed"))
+        }
         Err(_) => Err(Refusal::malformed("the request's body stopped coming")),
     }
 }

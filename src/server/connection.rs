@@ -24,8 +24,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::coalesce::Coalesce;
+use super::framing::HEAD_MAX_BYTES;
 use super::guarded::Guarded;
 use super::pace::{Pace, Paced};
+use super::strict::{Faults, Strict};
 use super::tls::Certificates;
 use super::{Peer, Refusal};
 use crate::upstream::BodyProblem;
@@ -119,13 +121,16 @@ impl Protocol {
         B::Error: Into<BodyProblem>,
     {
         let pace = Pace::new(self.header_timeout);
-        let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
+        let faults = Faults::default();
+        let stream = Strict::new(Paced::new(stream, Arc::clone(&pace)), faults.clone());
+        let stream = TokioIo::new(stream);
         let noted = Arc::clone(&pace);
         let service = service_fn(move |request: Request<Incoming>| {
             let in_flight = noted.begin(request.version());
             let handler = Arc::clone(&handler);
+            let refused = faults.of(&request);
             async move {
-                let response = handler.answer(request, peer).await;
+                let response = handler.answer(request, peer, refused).await;
                 Ok::<_, Infallible>(response.map(|body| Coalesce::holding(body, in_flight)))
             }
         });
@@ -157,8 +162,6 @@ impl Protocol {
     }
 }
 
-/// Longest head of an HTTP/1.1 request; also the largest single read and buffered write.
-const HEAD_MAX_BYTES: usize = 64 * 1024;
 /// Longest list of headers over HTTP/2.
 const HEADER_LIST_MAX_BYTES: u32 = 32 * 1024;
 /// Requests at a time on one HTTP/2 connection.

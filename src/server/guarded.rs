@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
-use super::{Peer, Refusal, framing};
+use super::{Peer, Refusal};
 
 /// A handler and the answers given in its place.
 pub(super) struct Guarded<H, R> {
@@ -25,16 +25,21 @@ impl<H, R> Guarded<H, R> {
         Self { handler, refuse }
     }
 
-    /// Answers one request.
-    pub(super) async fn answer<F, B>(&self, request: Request<Incoming>, peer: Peer) -> Response<B>
+    /// Answers one request, or what stands for one that was refused by its framing.
+    pub(super) async fn answer<F, B>(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        refused: Option<Refusal>,
+    ) -> Response<B>
     where
         H: Fn(Request<Incoming>, Peer) -> F,
         F: Future<Output = Response<B>>,
         R: Fn(Refusal) -> Response<B>,
     {
         let version = request.version();
-        if let Some(fault) = framing::fault(&request) {
-            return closing((self.refuse)(Refusal::Malformed(fault)), version);
+        if let Some(refusal) = refused.or_else(|| fault(&request)) {
+            return closing((self.refuse)(refusal), version);
         }
         let begun = catch_unwind(AssertUnwindSafe(|| (self.handler)(request, peer)));
         let answered = match begun {
@@ -44,6 +49,18 @@ impl<H, R> Guarded<H, R> {
         // The panic hook has logged it; the payload may quote a request and goes no further.
         answered.unwrap_or_else(|| closing((self.refuse)(Refusal::Panicked), version))
     }
+}
+
+/// Names what is wrong with a request that is well framed, if anything is.
+fn fault<B>(request: &Request<B>) -> Option<Refusal> {
+    if request.method() == Method::CONNECT {
+        return Some(Refusal::Malformed("this is not a tunnel: CONNECT is not supported"));
+    }
+    let uri = request.uri();
+    let elsewhere = uri.scheme().is_some() || uri.authority().is_some();
+    // Over HTTP/2 every target has both.
+    (elsewhere && request.version() <= Version::HTTP_11)
+        .then_some(Refusal::Malformed("the request target must be a path: this is not a forward proxy"))
 }
 
 /// Work that ends with `None` where it panics.
@@ -66,4 +83,24 @@ fn closing<B>(mut response: Response<B>, version: Version) -> Response<B> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_tunnelled_or_sent_on_to_a_host_of_the_request_s_choice() {
+        let table = [
+            (Request::post("/v1/messages"), true),
+            (Request::post("http://a/v1/messages"), false),
+            (Request::connect("a:1"), false),
+            (Request::post("http://a/v1/messages").version(Version::HTTP_2), true),
+            (Request::connect("http://a/").version(Version::HTTP_2), false),
+        ];
+        for (request, sound) in table {
+            let request = request.body(()).unwrap();
+            assert_eq!(fault(&request).is_none(), sound, "{request:?}");
+        }
+    }
 }

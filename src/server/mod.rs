@@ -8,11 +8,13 @@
 //! in a queue he cannot see; a head 64 KiB and 100 headers (32 KiB over HTTP/2), in `header_timeout`; idle
 //! connections 75 s; an answer nobody takes 120 s; 100 streams per connection.
 
+mod chunked;
 mod coalesce;
 mod connection;
 mod framing;
 mod guarded;
 mod pace;
+mod strict;
 mod tls;
 
 use std::future::Future;
@@ -76,6 +78,8 @@ pub enum Refusal {
     Panicked,
     /// The request has two readings, or asks for a tunnel: a 400, saying what is wrong with it.
     Malformed(&'static str),
+    /// The head is longer than anybody's: a 431.
+    HeadTooLarge,
 }
 
 /// What a listener saw in its life.

@@ -102,6 +102,13 @@ impl Refusal {
         Self::client(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
     }
 
+    /// 431: the head is over 64 KiB or 100 headers.
+    #[must_use]
+    pub fn head_too_large() -> Self {
+        let message = "the request's head is over the limit of 64 KiB and 100 headers";
+        Self::client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request_error", message)
+    }
+
     /// 415: a content-encoding we do not read.
     #[must_use]
     pub fn unsupported_encoding() -> Self {
