@@ -56,7 +56,7 @@ async fn it_is_off_until_switched_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_the_same_bytes_for_nothing() {
     let house = House::start(&cached("", "")).await;
-    for body in [question(), streamed(&question())] {
+    for body in [question(), streamed(&ask("claude-haiku-5-5", "write 40 words"))] {
         let before = house.upstream.bill().len();
         let first = post(&house, "", &[], &body).await;
         let second = post(&house, "", &[], &body).await;
@@ -65,6 +65,7 @@ async fn a_repeat_is_the_same_bytes_for_nothing() {
         assert_eq!(first.body, second.body);
         assert_eq!(first.header("content-type"), second.header("content-type"));
         assert_ne!(first.header("request-id"), second.header("request-id"));
+        assert_eq!((first.header("age"), second.header("age").parse::<u64>().is_ok()), ("", true));
         assert_eq!(house.upstream.bill().len(), before + 1);
     }
     let records = house.records();
@@ -100,13 +101,41 @@ async fn anything_that_could_change_the_answer_misses() {
         assert_eq!(again(&house, &[header], &body).await, "miss", "{header:?}");
         assert_eq!(again(&house, &[header], &body).await, "hit", "{header:?}");
     }
-    for changed in
-        [body.replace("30", "31"), body.replacen(':', ": ", 1), format!("{body} "), streamed(&body)]
-    {
+    let model = "\"model\":\"claude-haiku-5-5\"";
+    let reordered = body.replacen(&format!(",{model}"), "", 1).replacen('{', &format!("{{{model},"), 1);
+    assert_ne!(reordered, body);
+    for changed in [body.replace("30", "31"), body.replacen(':', ": ", 1), format!("{body} "), reordered] {
         assert_eq!(again(&house, &[], &changed).await, "miss", "{changed}");
     }
     assert_eq!(post(&house, "?beta=true", &[], &body).await.header("x-tercet-cache"), "miss");
     assert_eq!(again(&house, &[("x-tercet-user", "bob")], &body).await, "hit", "a tenant's users share");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_form_answers_the_other_and_who_asks_for_whom_does_not_matter() {
+    let house = House::start(&cached("", "")).await;
+    let named = |body: &str, user: &str| {
+        body.replacen('{', &format!("{{\"metadata\":{{\"user_id\":\"{user}\"}},"), 1)
+    };
+    for (words, first_streams) in [(50, true), (60, false)] {
+        let whole = named(&ask("claude-haiku-5-5", &format!("write {words} words")), "one");
+        let events = streamed(&named(&ask("claude-haiku-5-5", &format!("write {words} words")), "two"));
+        let (first, second) = if first_streams { (&events, &whole) } else { (&whole, &events) };
+        let before = house.upstream.bill().len();
+        let (first, second) = (post(&house, "", &[], first).await, post(&house, "", &[], second).await);
+        assert_eq!((first.header("x-tercet-cache"), second.header("x-tercet-cache")), ("miss", "hit"));
+        assert_eq!(house.upstream.bill().len(), before + 1);
+        let (events, whole) = if first_streams { (first, second) } else { (second, first) };
+        assert!(events.header("content-type").starts_with("text/event-stream"), "{:?}", events.headers);
+        assert_eq!(whole.header("content-type"), "application/json");
+        let built = tercet::wire::forms::message_of_events(&events.body).unwrap();
+        let built: serde_json::Value = serde_json::from_slice(&built).unwrap();
+        assert_eq!(built, whole.json());
+        assert!(
+            whole.json()["content"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap().len() > 50
+        );
+    }
     house.stop().await;
 }
 

@@ -1,31 +1,42 @@
 //! Answers that can be given again: an exact, bounded, in-memory cache.
 //!
 //! A request is the same only if everything that could change its answer is: who may share it, the upstream and
-//! the account there, the decided model, API version, betas, query, workspace and profile, and every byte of the body. Keys are BLAKE3 over
-//! length-prefixed fields at full width, so two different requests never share one. What may be kept is a
-//! short table ([`bypass_reason`]); only complete, successful answers are ([`Recording::finish`]).
+//! the account there, the decided model, API version, betas, query, workspace and profile, and every byte of the
+//! body but `stream` and `metadata.user_id`. Keys are BLAKE3 over length-prefixed fields at full width, and the
+//! fields themselves are compared on a hit ([`Identity`]). An answer is kept in the form it came in and given in
+//! either. What may be kept is a short table ([`bypass_reason`]); only complete, successful answers are
+//! ([`Recording::finish`]).
 //! Authentication and tenant state are the pipeline's to check before any look-up.
 
-mod key;
+mod cacheable;
+mod identity;
 mod recording;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
+use jiff::Timestamp;
 use moka::Expiry;
 use moka::sync::Cache;
 
 use crate::usage::Billed;
-use crate::wire::envelope::Envelope;
+use crate::wire::forms;
 
-pub use key::{CacheKey, KeyParts};
+pub use cacheable::{bypass_reason, is_keepable_ending};
+pub use identity::{CacheKey, Identity, Parts};
 pub use recording::Recording;
 
-/// Answers by key, weighed by their bytes; safe to share between threads.
+/// Answers by key, weighed by their bytes and those of the requests they are compared with; safe to share between
+/// threads.
 pub struct AnswerCache {
-    entries: Cache<CacheKey, Arc<CachedAnswer>>,
+    entries: Cache<CacheKey, Arc<Entry>>,
+}
+
+struct Entry {
+    identity: Identity,
+    answer: Arc<CachedAnswer>,
 }
 
 /// A complete, successful answer as it was relayed.
@@ -35,6 +46,8 @@ pub struct CachedAnswer {
     pub headers: HeaderMap,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// Whether it came as events.
+    pub streamed: bool,
     /// What the upstream billed for it, which a hit saves.
     pub billed: Vec<Billed>,
     /// The model that answered.
@@ -43,6 +56,8 @@ pub struct CachedAnswer {
     pub message_id: Option<String>,
     /// Why the answer ended.
     pub stop_reason: Option<String>,
+    /// When it was complete.
+    pub made_at: Timestamp,
     /// How long it may be given again.
     pub ttl: Duration,
 }
@@ -59,26 +74,27 @@ pub enum CacheResult {
 }
 
 impl AnswerCache {
-    /// Returns an empty cache of at most `max_bytes` of bodies and headers.
+    /// Returns an empty cache of at most `max_bytes` of answers and requests.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|_: &CacheKey, answer: &Arc<CachedAnswer>| answer.weight_bytes())
+            .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight_bytes())
             .expire_after(TimeToLive)
             .build();
         Self { entries }
     }
 
-    /// Returns the answer kept under `key`, if it has not expired.
+    /// Returns the answer kept for the same request, if it has not expired.
     #[must_use]
-    pub fn get(&self, key: &CacheKey) -> Option<Arc<CachedAnswer>> {
-        self.entries.get(key)
+    pub fn get(&self, identity: &Identity) -> Option<Arc<CachedAnswer>> {
+        let entry = self.entries.get(&identity.key())?;
+        (entry.identity == *identity).then(|| Arc::clone(&entry.answer))
     }
 
     /// Keeps an answer, in place of an older one.
-    pub fn insert(&self, key: CacheKey, answer: CachedAnswer) {
-        self.entries.insert(key, Arc::new(answer));
+    pub fn insert(&self, identity: Identity, answer: Arc<CachedAnswer>) {
+        self.entries.insert(identity.key(), Arc::new(Entry { identity, answer }));
     }
 
     /// Returns how many bytes are kept, as of the last clean-up.
@@ -88,10 +104,37 @@ impl AnswerCache {
     }
 }
 
-impl CachedAnswer {
+impl Entry {
     fn weight_bytes(&self) -> u32 {
+        let bytes = self.identity.weight_bytes() + self.answer.weight_bytes() + ENTRY_OVERHEAD_BYTES;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+impl CachedAnswer {
+    /// Returns headers and body as events or as one message; `None` where the answer has no such form.
+    ///
+    /// In the form it came in it is byte for byte what came; in the other, what the official clients make of it.
+    #[must_use]
+    pub fn in_form(&self, streamed: bool) -> Option<(HeaderMap, Bytes)> {
+        if streamed == self.streamed {
+            return Some((self.headers.clone(), self.body.clone()));
+        }
+        if self.headers.contains_key(header::CONTENT_ENCODING) {
+            return None;
+        }
+        let (made, kind) = match streamed {
+            true => (forms::events_of_message(&self.body)?, "text/event-stream; charset=utf-8"),
+            false => (forms::message_of_events(&self.body)?, "application/json"),
+        };
+        let mut headers = self.headers.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        Some((headers, made.into()))
+    }
+
+    fn weight_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        u32::try_from(self.body.len() + headers + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+        self.body.len() + headers
     }
 }
 
@@ -107,126 +150,23 @@ impl CacheResult {
     }
 }
 
-/// Returns why an answer to this request must never be given again, or `None` where it may.
-///
-/// Threads and containers hold state upstream, server tools act or look at a changing world, a continuation
-/// credit is spent once, a URL or file may hold something else tomorrow, fallbacks depend on the moment, and a
-/// field we do not know may mean any of that. Lists that were cut at their bound may hide one.
-#[must_use]
-pub fn bypass_reason(envelope: &Envelope<'_>) -> Option<&'static str> {
-    if envelope.max_tokens == Some(0) {
-        return Some("prewarm");
-    }
-    if envelope.history.remote_sources > 0 {
-        return Some("remote_source");
-    }
-    if envelope.fallbacks {
-        return Some("fallbacks");
-    }
-    if envelope.tool_list.len() >= TOOLS_BOUND
-        || envelope.other_fields.len() >= NAMES_BOUND
-        || envelope.history.other_blocks.len() >= NAMES_BOUND
-    {
-        return Some("too_many");
-    }
-    if envelope.thread.is_some() {
-        return Some("thread");
-    }
-    if envelope.container.is_some() {
-        return Some("container");
-    }
-    if envelope.has_server_tools() {
-        return Some("server_tool");
-    }
-    if envelope.other_fields.iter().any(|field| !KEEPABLE_FIELDS.contains(&field.as_ref())) {
-        return Some("field");
-    }
-    None
-}
-
-/// Tells whether an answer that ended so may be given again: the model finished, or reached a bound the client set.
-///
-/// A refusal may not stand, a pause is to be continued once, and an ending we do not know may mean anything.
-#[must_use]
-pub fn is_keepable_ending(stop_reason: Option<&str>) -> bool {
-    stop_reason.is_some_and(|reason| KEEPABLE_ENDINGS.contains(&reason))
-}
-
 struct TimeToLive;
 
-impl Expiry<CacheKey, Arc<CachedAnswer>> for TimeToLive {
-    fn expire_after_create(&self, _: &CacheKey, answer: &Arc<CachedAnswer>, _: Instant) -> Option<Duration> {
-        Some(answer.ttl)
+impl Expiry<CacheKey, Arc<Entry>> for TimeToLive {
+    fn expire_after_create(&self, _: &CacheKey, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.answer.ttl)
     }
 
     fn expire_after_update(
         &self,
         _: &CacheKey,
-        answer: &Arc<CachedAnswer>,
+        entry: &Arc<Entry>,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(answer.ttl)
+        Some(entry.answer.ttl)
     }
 }
-
-/// Top-level fields besides those of the envelope that leave an answer repeatable.
-const KEEPABLE_FIELDS: [&str; 5] = ["metadata", "cache_control", "context_management", "betas", "safeguards"];
-
-/// Reasons to stop after which an answer is kept.
-const KEEPABLE_ENDINGS: [&str; 4] = ["end_turn", "tool_use", "stop_sequence", "max_tokens"];
-
-/// Tools of a request that are read; from there on some may not have been.
-const TOOLS_BOUND: usize = 512;
-
-/// Names of other fields and of block types that are read, likewise.
-const NAMES_BOUND: usize = 64;
 
 /// Room an entry takes besides its bytes: key, usage, map slots; measured in the hundreds of bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::envelope::read;
-
-    fn reason(fields: &str) -> Option<&'static str> {
-        let body = format!(r#"{{"model":"m",{fields}}}"#);
-        bypass_reason(&read(body.as_bytes()).unwrap())
-    }
-
-    #[test]
-    fn what_may_answer_otherwise_tomorrow_is_never_looked_up() {
-        let message = |block: &str| format!(r#""messages":[{{"role":"user","content":[{block}]}}]"#);
-        let plain = message(r#"{"type":"text","text":"hello"}"#);
-        let tools = |count: usize| format!(r#""tools":[{}]"#, vec![r#"{"name":"t"}"#; count].join(","));
-        let table = [
-            (format!(r#""max_tokens":1,{plain}"#), None),
-            (format!(r#""max_tokens":0,{plain}"#), Some("prewarm")),
-            (
-                message(r#"{"type":"image","source":{"type":"url","url":"https://a/b"}}"#),
-                Some("remote_source"),
-            ),
-            (message(r#"{"type":"document","source":{"type":"file","file_id":"f"}}"#), Some("remote_source")),
-            (r#""fallbacks":"default""#.to_owned(), Some("fallbacks")),
-            (r#""fallbacks":[{"model":"n"}]"#.to_owned(), Some("fallbacks")),
-            (r#""fallbacks":null"#.to_owned(), None),
-            (tools(511), None),
-            (tools(512), Some("too_many")),
-            (r#""container":"c""#.to_owned(), Some("container")),
-            (r#""future":1"#.to_owned(), Some("field")),
-        ];
-        for (fields, expected) in table {
-            assert_eq!(reason(&fields), expected, "{}", &fields[..fields.len().min(80)]);
-        }
-    }
-
-    #[test]
-    fn only_an_answer_that_the_model_finished_is_kept() {
-        for reason in ["refusal", "pause_turn", "model_context_window_exceeded", "tomorrow", ""] {
-            assert!(!is_keepable_ending(Some(reason)), "{reason}");
-        }
-        assert!(!is_keepable_ending(None));
-        assert!(is_keepable_ending(Some("end_turn")));
-    }
-}

@@ -27,15 +27,12 @@ mod upload;
 mod visitor;
 mod watch;
 
-use std::sync::Arc;
-
 use http::Response;
 use hyper::body::Incoming;
 
-use crate::cache::CachedAnswer;
 use crate::upstream::RequestBody;
 use crate::wire::error::Refusal;
-use recall::{Keeping, Recalled};
+use recall::{Keeping, Kept, Recalled};
 
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
@@ -52,7 +49,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
     let (body, keeping) = match ready {
-        Ready::Kept(answer) => return recall::replay(exchange, &answer).await,
+        Ready::Kept(kept) => return recall::replay(exchange, kept).await,
         Ready::Send(body, keeping) => (body, keeping),
     };
     match forward::cross(exchange, body, keeping).await {
@@ -64,7 +61,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
 /// How a request that was let through is answered.
 enum Ready {
     /// From the cache.
-    Kept(Arc<CachedAnswer>),
+    Kept(Kept),
     /// By the upstream, with this body; the answer may be kept.
     Send(RequestBody, Option<Box<Keeping>>),
 }
@@ -79,10 +76,10 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refus
     policy::guard(exchange, &envelope)?;
     let complexity = policy::classify(exchange, &envelope);
     policy::decide(exchange, &envelope, &complexity)?;
-    let keeping = match recall::recall(exchange, &envelope) {
-        Recalled::Hit(answer) => {
+    let keeping = match recall::recall(exchange, &envelope, &body) {
+        Recalled::Hit(kept) => {
             reserve::hold_request(exchange)?;
-            return Ok(Ready::Kept(answer));
+            return Ok(Ready::Kept(kept));
         }
         Recalled::Miss(keeping) => Some(keeping),
         Recalled::Bypass => None,

@@ -37,7 +37,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(exchange: Box<Exchange>, head: &Parts, keeping: Option<Box<Keeping>>) -> Self {
-        let streamed = header_starts_with(&head.headers, &header::CONTENT_TYPE, "text/event-stream");
+        let streamed = starts_with(&head.headers, &header::CONTENT_TYPE, "text/event-stream");
         let encoding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
         let success = head.status.is_success();
         Self {
@@ -89,6 +89,7 @@ impl Watch {
     }
 }
 
-fn header_starts_with(headers: &HeaderMap, name: &header::HeaderName, start: &str) -> bool {
+/// Tells whether a header's value starts so.
+pub(super) fn starts_with(headers: &HeaderMap, name: &header::HeaderName, start: &str) -> bool {
     headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(start))
 }

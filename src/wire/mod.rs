@@ -2,13 +2,14 @@
 //!
 //! No I/O and no policy. Client bytes are never re-serialised: a change is a splice at an offset. [`json`] and
 //! [`sse`] are the grammars; [`envelope`] and [`batch`] read requests; [`meter`] and [`objects`] read answers;
-//! [`splice`] changes a body; [`headers`] and [`error`] are the rest of a message.
+//! [`splice`] changes a body; [`forms`] turns an answer into its other form; [`headers`] and [`error`] are the rest of a message.
 
 pub mod batch;
 pub mod envelope;
 
 pub mod error;
 pub mod file_ids;
+pub mod forms;
 pub mod headers;
 pub mod json;
 pub mod meter;

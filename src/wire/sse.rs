@@ -21,6 +21,7 @@ pub struct SseReader {
     after_cr: bool,
     /// How much of a byte order mark the stream began with; all of it, or 3, once past it.
     mark_bytes: usize,
+    keeps_all: bool,
 }
 
 /// Where in a line the reader stands.
@@ -44,6 +45,12 @@ enum Lead {
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
 
 impl SseReader {
+    /// Returns a reader that keeps the data of every event whole, for streams that are bounded already.
+    #[must_use]
+    pub fn keeping_all() -> Self {
+        Self { keeps_all: true, ..Self::default() }
+    }
+
     /// Reads the next chunk and calls `on_event` with the name and data of each event that ends in it.
     ///
     /// Data is empty for events other than `message_start`, `content_block_start`, `message_delta`,
@@ -149,7 +156,8 @@ impl SseReader {
 
     fn keep(&mut self, value: &[u8]) {
         let wanted = self.name.is_empty() || WANTED.iter().any(|name| name.as_bytes() == self.name);
-        if wanted && !self.is_lost && value.len() <= MAX_DATA_BYTES - self.data.len() {
+        let fits = !self.is_lost && value.len() <= MAX_DATA_BYTES.saturating_sub(self.data.len());
+        if self.keeps_all || wanted && fits {
             self.data.extend_from_slice(value);
         } else {
             self.is_lost = true;
@@ -174,7 +182,7 @@ impl SseReader {
     fn end_event(&mut self, on_event: &mut impl FnMut(&str, &[u8])) {
         if self.has_data {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
-            let wanted = WANTED.contains(&name);
+            let wanted = self.keeps_all || WANTED.contains(&name);
             on_event(if name.is_empty() { "message" } else { name }, if wanted { &self.data } else { &[] });
         }
         self.name.clear();

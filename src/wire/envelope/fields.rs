@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use crate::wire::json::{Cursor, Kind, Malformed, Text};
 
@@ -123,13 +124,29 @@ pub(super) fn given(cursor: &mut Cursor<'_>) -> Result<bool, Malformed> {
     Ok(kind != Kind::Null)
 }
 
+/// Returns where a field stands that has just been read and whose value began at `value`: name, value, and the
+/// comma before it, or after it where it is the first.
+pub(super) fn member(cursor: &Cursor<'_>, name: &str, value: usize) -> Range<usize> {
+    let back = |until: usize| cursor.slice(0..until).trim_ascii_end().len();
+    let colon = back(value).saturating_sub(1);
+    let quotes = 2;
+    let start = back(colon).saturating_sub(name.len() + quotes);
+    let (before, end) = (back(start), cursor.offset());
+    if cursor.slice(0..before).ends_with(b",") {
+        return before - 1..end;
+    }
+    let rest = cursor.remainder();
+    let space = rest.len() - rest.trim_ascii_start().len();
+    if rest.get(space) == Some(&b',') { start..end + space + 1 } else { start..end }
+}
+
 /// Reads an object's acted-on fields with `field`; others are passed over.
 pub(super) fn object<'a>(
     cursor: &mut Cursor<'a>,
     path: &Path<'_>,
     names: &'static [&'static str],
     mut field: impl FnMut(&mut Cursor<'a>, &'static str, &Path<'_>) -> Result<(), Malformed>,
-) -> Result<std::ops::Range<usize>, Malformed> {
+) -> Result<Range<usize>, Malformed> {
     if cursor.kind()? != Kind::Object {
         return Err(path.refuse("Input should be a valid dictionary", cursor.offset()));
     }
@@ -145,7 +162,7 @@ pub(super) fn list<'a>(
     cursor: &mut Cursor<'a>,
     path: &Path<'_>,
     mut item: impl FnMut(&mut Cursor<'a>, usize, &Path<'_>) -> Result<(), Malformed>,
-) -> Result<std::ops::Range<usize>, Malformed> {
+) -> Result<Range<usize>, Malformed> {
     if cursor.kind()? != Kind::Array {
         return Err(path.refuse("Input should be a valid list", cursor.offset()));
     }

@@ -27,6 +27,9 @@ pub struct Envelope<'a> {
     pub max_tokens: Option<u64>,
     /// `stream`, false where absent.
     pub stream: bool,
+    /// Where `stream` and `metadata.user_id` stand, which do not change what is answered: each with its name and
+    /// one comma next to it, so that the rest is a document too; in order of place, empty where absent.
+    pub formalities: [Range<usize>; 2],
     /// The raw value of `system`.
     pub system: Option<&'a [u8]>,
     /// The raw value of `tools`.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fields::{Fields, Path, count, flag, given, list, null, object, optional_word, word};
+use super::fields::{Fields, Path, count, flag, given, list, member, null, object, optional_word, word};
 use super::history::{self, read_block, read_messages};
 use super::{Envelope, History, Thinking, Thread, Tool, ToolChoice};
 use crate::wire::json::{Cursor, Kind, Malformed, Text};
@@ -25,10 +25,18 @@ pub fn read(body: &[u8]) -> Result<Envelope<'_>, Malformed> {
             has_model = true;
             read_model(cursor, &mut envelope)
         }
+        Some("stream") => {
+            cursor.kind()?;
+            let value = cursor.offset();
+            read_field(cursor, "stream", &mut envelope)?;
+            envelope.formalities[0] = member(cursor, "stream", value);
+            Ok(())
+        }
         Some(known) => read_field(cursor, known, &mut envelope),
         None => read_other(cursor, name, &mut envelope),
     })?;
     cursor.end()?;
+    envelope.formalities.sort_unstable_by_key(|span| span.start);
     if has_model {
         Ok(envelope)
     } else {
@@ -80,8 +88,11 @@ fn read_field<'a>(
             })?;
         }
         "metadata" => {
-            object(cursor, path, &["user_id"], |cursor, _, path| {
+            object(cursor, path, &["user_id"], |cursor, name, path| {
+                cursor.kind()?;
+                let value = cursor.offset();
                 envelope.metadata_user = optional_word(cursor, path)?;
+                envelope.formalities[1] = member(cursor, name, value);
                 Ok(())
             })?;
         }

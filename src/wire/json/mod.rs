@@ -85,6 +85,12 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// Returns the bytes that follow.
+    #[must_use]
+    pub fn remainder(&self) -> &'a [u8] {
+        self.rest()
+    }
+
     /// Returns the bytes of a span of this body; empty where the span is not one.
     #[must_use]
     pub fn slice(&self, span: Range<usize>) -> &'a [u8] {
