@@ -1,12 +1,13 @@
 //! The append-only, hash-chained record of what happened; everything else is a view of it.
 //!
 //! Two streams of JSON lines in segments, `PATH/exchanges/*.jsonl` and `PATH/admin/*.jsonl`: `record` says what
-//! is written, `chain` how lines hold together, `writer` and `tail` how they reach the disk, `recover` how a
+//! is written, `chain` how lines hold together, `desk`, `writer` and `tail` how they reach the disk, `recover` how a
 //! start reads them back, `verify` how an auditor does, `rollup` and `recent` are the views in memory. It
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
 mod chain;
+mod desk;
 mod entry;
 mod recent;
 mod record;
@@ -25,7 +26,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use chain::{Head, RecordHash, Stream};
 pub use entry::{Entry, MAX_RECORD_BYTES};
@@ -43,7 +44,8 @@ pub use writer::StoreFailure;
 
 use crate::clock::Clock;
 use crate::config;
-use writer::{Order, State};
+use desk::{Desk, Order, Refused};
+use writer::State;
 
 /// The journal of this process; the folder is its own until it is closed.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Lane {
-    orders: mpsc::Sender<Order>,
+    desk: Desk,
     state: Arc<State>,
 }
 
@@ -96,10 +98,10 @@ impl Journal {
         let now = clock.now();
         let mut lane = |stream| {
             let tail = recover::recover(&path, stream, now, segment_bytes, &mut found, &mut each)?;
-            let started = writer::start(stream.name(), prepare(tail), settings.fsync, Arc::clone(&lock));
-            let (orders, state) =
+            let started = desk::start(stream.name(), prepare(tail), settings.fsync, Arc::clone(&lock));
+            let (desk, state) =
                 started.map_err(|source| OpenFailure::Unusable { file: path.clone(), source })?;
-            Ok::<_, OpenFailure>(Lane { orders, state })
+            Ok::<_, OpenFailure>(Lane { desk, state })
         };
         let (admin, exchanges) = (lane(Stream::Admin)?, lane(Stream::Exchanges)?);
         Ok((Self { path, exchanges, admin }, found))
@@ -107,8 +109,8 @@ impl Journal {
 
     /// Appends an entry; the future ends with its number once it is written, not necessarily synced.
     ///
-    /// The entry is queued before the future is first polled, unless the queue is full; then the future waits
-    /// for room and has to be driven. A failure to write leaves the record retained and retried.
+    /// The entry is written or queued before the future is first polled, unless the queue is full; then the future
+    /// waits for room and has to be driven. A failure to write leaves the record retained and retried.
     pub fn append(&self, entry: &Entry) -> impl Future<Output = Result<u64, StoreFailure>> + Send + use<> {
         let (done, outcome) = oneshot::channel();
         let sent = self.send(entry, Some(done));
@@ -118,9 +120,10 @@ impl Journal {
         }
     }
 
-    /// Queues an entry without waiting for the disk, which follows within a millisecond when it is healthy.
+    /// Appends an entry without waiting for its number: written at the call unless the disk is busy, else within
+    /// a millisecond when it is healthy.
     ///
-    /// Queued at the call like [`Self::append`]; the future waits only where the queue is full.
+    /// Like [`Self::append`] the future waits only where the queue is full.
     pub fn note(&self, entry: &Entry) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
         self.send(entry, None)
     }
@@ -169,16 +172,14 @@ impl Journal {
         entry: &Entry,
         done: Option<oneshot::Sender<Result<u64, StoreFailure>>>,
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
-        let orders = self.lane(entry.stream()).orders.clone();
-        let sent = entry.to_json().map(|record| orders.try_send(Order::Write { record, done }));
+        let desk = self.lane(entry.stream()).desk.clone();
+        let sent = entry.to_json().map(|record| desk.submit(Order::Write { record, done }));
         async move {
             match sent {
                 None => Err(StoreFailure::TooLarge),
                 Some(Ok(())) => Ok(()),
-                Some(Err(mpsc::error::TrySendError::Full(order))) => {
-                    orders.send(order).await.map_err(|_| StoreFailure::Closed)
-                }
-                Some(Err(mpsc::error::TrySendError::Closed(_))) => Err(StoreFailure::Closed),
+                Some(Err(Refused::Full(order))) => desk.submit_when_room(order).await,
+                Some(Err(Refused::Closed)) => Err(StoreFailure::Closed),
             }
         }
     }
@@ -192,16 +193,22 @@ impl Journal {
 }
 
 impl Lane {
-    /// A stream whose thread has ended takes nothing, so it is not healthy either.
+    /// A stream that has ended takes nothing, so it is not healthy either.
     fn is_healthy(&self) -> bool {
-        self.state.is_healthy() && !self.orders.is_closed()
+        self.state.is_healthy() && !self.desk.is_closed()
     }
 
     async fn close(&self) -> Result<(), StoreFailure> {
         let (done, closed) = oneshot::channel();
-        let order = Order::Close { done };
-        self.orders.send(order).await.map_err(|_| StoreFailure::Closed)?;
+        self.desk.submit_when_room(Order::Close { done: Some(done) }).await?;
         closed.await.map_err(|_| StoreFailure::Closed)?.map(|_| ())
+    }
+}
+
+/// Without an orderly end what is queued is written all the same, where the queue has room for the word.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        drop(self.desk.submit(Order::Close { done: None }));
     }
 }
 

@@ -64,6 +64,11 @@ impl Tail {
         self.file.clone()
     }
 
+    /// Says whether the next group begins a new segment, which is synced before it is there.
+    pub(super) const fn begins_segment(&self) -> bool {
+        self.file.is_none() || self.whole_bytes >= self.segment_bytes
+    }
+
     /// Chains `records` and writes them all, or changes nothing; their numbers end with that of [`Self::link`].
     ///
     /// Failing, it may leave whole lines of the group behind if even cutting the file back fails; that is
@@ -76,7 +81,7 @@ impl Tail {
         for record in records {
             link.chain(record, &mut lines);
         }
-        let written = match self.file.clone().filter(|_| self.whole_bytes < self.segment_bytes) {
+        let written = match self.file.clone().filter(|_| !self.begins_segment()) {
             Some(file) => self.extend(&file, &lines),
             None => self.rotate(&lines),
         };

@@ -1,9 +1,9 @@
-//! The thread that writes one stream: everything queued becomes one group, one chain, one `write(2)`.
+//! What writes one stream: groups of records, chained, and whoever waits answered after the write.
 //!
-//! Whoever waits is answered after the write. A second thread syncs: at once after the first write, then at
-//! most once per interval, so a power cut loses no more than an interval and a sync. When a write fails, the
-//! waiters are told, the records are kept (at most [`RETAINED_BYTES`]) and tried again in order every
-//! [`RETRY`]; until one succeeds the stream is not healthy.
+//! A second thread syncs: at once after the first write, then at most once per interval, so a power cut loses no more
+//! than an interval and a sync. When a write fails, the waiters are told, the records are kept (at most
+//! [`RETAINED_BYTES`]) and tried again in order; until one succeeds the stream is not healthy. Who writes, and when,
+//! is for [`super::desk`] to say.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::chain::Link;
 use super::tail::Tail;
 
-/// What a writer is asked to do.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Write a record and, if somebody waits, say which number it got.
-    Write { record: Vec<u8>, done: Option<Waiter> },
-    /// Write and sync all that came before, and end.
-    Close { done: oneshot::Sender<Result<Link, StoreFailure>> },
-}
-
-type Waiter = oneshot::Sender<Result<u64, StoreFailure>>;
+pub(super) type Waiter = oneshot::Sender<Result<u64, StoreFailure>>;
 
 /// Why a record is not, or not yet, in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,12 +34,13 @@ pub enum StoreFailure {
     Unwritten(String),
 }
 
-/// What is known of a stream from outside its thread.
+/// What is known of a stream from outside.
 #[derive(Debug)]
 pub(super) struct State {
     link: Mutex<Link>,
     is_failing: AtomicBool,
     is_unsynced: AtomicBool,
+    is_syncing: AtomicBool,
     retained: AtomicU64,
     dropped: AtomicU64,
 }
@@ -72,8 +64,9 @@ impl State {
     }
 }
 
-/// The thread's own side.
-struct Writer {
+/// The end of a stream, and what waits for the disk.
+#[derive(Debug)]
+pub(super) struct Writer {
     tail: Tail,
     state: Arc<State>,
     kept: Vec<Kept>,
@@ -82,92 +75,50 @@ struct Writer {
     ticks: blocking::SyncSender<()>,
 }
 
+#[derive(Debug)]
 struct Kept {
     record: Vec<u8>,
     done: Option<Waiter>,
 }
 
-/// Starts the threads of a stream; they hold `lock` until the stream is closed.
-pub(super) fn start(
-    name: &'static str,
-    tail: Tail,
-    fsync: Duration,
-    lock: Arc<File>,
-) -> io::Result<(mpsc::Sender<Order>, Arc<State>)> {
-    let (orders, queue) = mpsc::channel(QUEUED_RECORDS);
-    let (ticks, ticked) = blocking::sync_channel(1);
-    let state = Arc::new(State {
-        link: Mutex::new(tail.link()),
-        is_failing: AtomicBool::new(false),
-        is_unsynced: AtomicBool::new(false),
-        retained: AtomicU64::new(0),
-        dropped: AtomicU64::new(0),
-    });
-    let current = Arc::new(Mutex::new(tail.file()));
-    let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
-    thread::Builder::new().name(format!("sync-{name}")).spawn(move || {
-        keep_synced(&synced, &ticked, fsync, &synced_state);
-    })?;
-    let writer = Writer { tail, state: Arc::clone(&state), kept: Vec::new(), kept_bytes: 0, current, ticks };
-    thread::Builder::new().name(format!("journal-{name}")).spawn(move || writer.run(queue, lock))?;
-    Ok((orders, state))
-}
-
-/// What made the gathering of a group stop.
-enum Gathered {
-    Group,
-    End(Option<oneshot::Sender<Result<Link, StoreFailure>>>),
-}
-
 impl Writer {
-    fn run(mut self, mut queue: mpsc::Receiver<Order>, lock: Arc<File>) {
-        let done = loop {
-            let first = if self.kept.is_empty() {
-                match queue.blocking_recv() {
-                    Some(order) => Some(order),
-                    None => break None,
-                }
-            } else {
-                thread::sleep(RETRY);
-                None
-            };
-            let gathered = self.gather(first, &mut queue);
-            self.commit();
-            if let Gathered::End(done) = gathered {
-                break done;
-            }
-        };
-        let closed = self.close();
-        // The folder is free for the next process before anybody hears that this one is done with it.
-        drop((queue, self, lock));
-        if let Some(done) = done {
-            // Whoever asked may have given up waiting.
-            let _ = done.send(closed);
-        }
+    /// Returns the writer of the stream that ends with `tail`, and starts the thread that syncs it.
+    pub(super) fn start(name: &str, tail: Tail, fsync: Duration) -> io::Result<Self> {
+        let (ticks, ticked) = blocking::sync_channel(1);
+        let state = Arc::new(State {
+            link: Mutex::new(tail.link()),
+            is_failing: AtomicBool::new(false),
+            is_unsynced: AtomicBool::new(false),
+            is_syncing: AtomicBool::new(false),
+            retained: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let current = Arc::new(Mutex::new(tail.file()));
+        let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
+        thread::Builder::new().name(format!("sync-{name}")).spawn(move || {
+            keep_synced(&synced, &ticked, fsync, &synced_state);
+        })?;
+        Ok(Self { tail, state, kept: Vec::new(), kept_bytes: 0, current, ticks })
     }
 
-    /// Takes what is queued, up to a group.
-    fn gather(&mut self, first: Option<Order>, queue: &mut mpsc::Receiver<Order>) -> Gathered {
-        let mut next = first;
-        let (mut count, mut bytes) = (0, 0);
-        loop {
-            match next.take().map_or_else(|| queue.try_recv(), Ok) {
-                Ok(Order::Write { record, done }) => {
-                    bytes += record.len();
-                    self.keep(record, done);
-                }
-                Ok(Order::Close { done }) => return Gathered::End(Some(done)),
-                Err(mpsc::error::TryRecvError::Empty) => return Gathered::Group,
-                Err(mpsc::error::TryRecvError::Disconnected) => return Gathered::End(None),
-            }
-            count += 1;
-            if count >= QUEUED_RECORDS || bytes >= GROUP_BYTES {
-                return Gathered::Group;
-            }
-        }
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
     }
 
-    fn keep(&mut self, record: Vec<u8>, done: Option<Waiter>) {
+    /// Says whether the next group is likely to be written without waiting for the disk: nothing is tried again, no
+    /// segment begins, and no sync runs, as file systems let a write wait for one.
+    pub(super) fn is_quick(&self) -> bool {
+        let syncs = self.state.is_syncing.load(Ordering::Acquire);
+        self.kept.is_empty() && !syncs && !self.tail.begins_segment()
+    }
+
+    /// Says whether something is kept for a disk that refused it.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Takes a record to be written by the next [`Self::commit`]; beyond the bound it is dropped, and said so.
+    pub(super) fn keep(&mut self, record: Vec<u8>, done: Option<Waiter>) {
         if self.kept_bytes + record.len() > RETAINED_BYTES {
             let dropped = self.state.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::error!(dropped, "a record was dropped: the journal cannot be written and holds no more");
@@ -179,7 +130,7 @@ impl Writer {
     }
 
     /// Tries to write all that is kept, in groups, in order.
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         while !self.kept.is_empty() {
             let count = group_len(&self.kept);
             let group = self.kept.iter().take(count).map(|kept| kept.record.as_slice());
@@ -230,7 +181,8 @@ impl Writer {
         }
     }
 
-    fn close(&mut self) -> Result<Link, StoreFailure> {
+    /// Writes and syncs what there is.
+    pub(super) fn close(&mut self) -> Result<Link, StoreFailure> {
         if !self.kept.is_empty() {
             self.commit();
         }
@@ -271,7 +223,10 @@ fn keep_synced(
 ) {
     while ticks.recv().is_ok() {
         let file = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+        state.is_syncing.store(true, Ordering::Release);
+        let synced = file.map_or(Ok(()), |file| file.sync_data());
+        state.is_syncing.store(false, Ordering::Release);
+        if let Err(error) = synced {
             tracing::error!(%error, "the journal could not be synced; restart to check what is on the disk");
             state.is_unsynced.store(true, Ordering::Release);
         }
@@ -279,10 +234,7 @@ fn keep_synced(
     }
 }
 
-/// How many records may wait for a stream's thread.
-pub(super) const QUEUED_RECORDS: usize = 4096;
 /// The size of a group, not counting its last record.
 const GROUP_BYTES: usize = 4 << 20;
 /// How much is kept for a disk that refuses; beyond it records are dropped, counted and logged.
 pub(super) const RETAINED_BYTES: usize = 64 << 20;
-const RETRY: Duration = Duration::from_millis(50);
