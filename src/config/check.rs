@@ -16,12 +16,12 @@ use toml::Spanned;
 use super::problem::Finding;
 use super::schema::{self, File, Given, Reference};
 use super::source::{Surroundings, readable};
-use super::tenants;
 use super::value::{Count, Permille, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode, Quota,
     Reserve, Routing, Scope, Server, Telemetry, Tiers, Tls, Upstream,
 };
+use super::{redis, tenants};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -33,11 +33,9 @@ pub(super) struct Check<'a> {
 
 /// Gives `file` its meaning; `version` is left empty.
 pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
-    for (name, given) in [
-        ("redis", &file.redis),
-        ("upstream.fallback", &file.upstream.0.fallback),
-        ("telemetry.otlp", &file.telemetry.0.otlp),
-    ] {
+    for (name, given) in
+        [("upstream.fallback", &file.upstream.0.fallback), ("telemetry.otlp", &file.telemetry.0.otlp)]
+    {
         if let Some(given) = &given.0 {
             check.report(given.span(), &format!("{name} is not supported in this version\nremove it"));
         }
@@ -58,6 +56,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
     Config {
         tiers: tiers(check, &file.tiers.0),
         journal: journal(check, &file.journal.0),
+        redis: redis::redis(check, &file.redis.0),
         organisation: super::Ceilings {
             limits: limits(&file.limits.0),
             budget: budget(&file.budget.0),

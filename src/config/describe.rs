@@ -54,6 +54,14 @@ pub fn describe(config: &Config) -> Value {
             "fsync": duration(config.journal.fsync),
             "retention": duration(config.journal.retention),
         },
+        "redis": {
+            "counters": config.redis.counters.as_ref().map(ToString::to_string),
+            "cache": config.redis.cache.as_ref().map(ToString::to_string),
+            "on_failure": {
+                "limits": config.redis.on_failure.limits.name(),
+                "budgets": config.redis.on_failure.budgets.name(),
+            },
+        },
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,

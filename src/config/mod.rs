@@ -22,6 +22,7 @@ mod excerpt;
 mod load;
 mod problem;
 mod read;
+mod redis;
 mod schema;
 mod source;
 mod suggest;
@@ -33,6 +34,7 @@ mod value;
 pub use describe::describe;
 pub use load::{default_config, digest_of_files, load, parse, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
+pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
 pub use source::environment;
 pub use tenants::is_kept_apart;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub cache: Cache,
     /// The journal's place and habits.
     pub journal: Journal,
+    /// What is shared with other instances.
+    pub redis: Redis,
     /// Ceilings of the whole gateway.
     pub organisation: Ceilings,
     /// Tenants by name; empty means pass-through without identification.

@@ -191,7 +191,9 @@ fn kind_found(found: &str) -> &'static str {
 fn holds_secret(key: &str) -> bool {
     let mut parts = key.rsplit('.').map(|part| part.split('[').next().unwrap_or_default());
     let (last, parent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    matches!(last, "keys" | "hash") || [last, parent].iter().any(|part| REFERENCES.contains(part))
+    ADDRESSES.iter().any(|address| key.starts_with(address))
+        || matches!(last, "keys" | "hash")
+        || [last, parent].iter().any(|part| REFERENCES.contains(part))
 }
 
 /// More problems than anyone reads at once.
@@ -199,3 +201,6 @@ pub(super) const PROBLEMS_MAX: usize = 32;
 
 /// The keys whose values are references to secrets.
 const REFERENCES: [&str; 3] = ["secret", "token", "credential"];
+
+/// The keys of addresses that may hold a login.
+const ADDRESSES: [&str; 2] = ["redis.counters", "redis.cache"];

@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use toml::Spanned;
 
 use super::value::{Bytes, Count, Moment, Permille, Section, Text};
-use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope};
+use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, redis};
 use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 use crate::tier::Tier;
@@ -34,7 +34,7 @@ pub(super) struct File {
     pub(super) routing: Section<Routing>,
     pub(super) cache: Section<Cache>,
     pub(super) journal: Section<Journal>,
-    pub(super) redis: Unsupported,
+    pub(super) redis: Section<redis::Written>,
     pub(super) limits: Section<Limits>,
     pub(super) budget: Section<Budget>,
     pub(super) quota: Section<Quota>,

@@ -15,6 +15,7 @@ fn fake_environment(name: &str) -> Option<String> {
         "EMPTY" => " \n",
         "TWO_WORDS" => "two words",
         "HOME" => "/home/ada",
+        "REDIS" => "rediss://tercet:redis-secret@cache.example:6380/2",
         _ => return None,
     };
     Some(value.to_owned())

@@ -15,7 +15,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::suggest::{closest, listed};
-use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope};
+use super::{Adaptation, Ceiling, FailurePolicy, LogFormat, Mode, Reserve, Scope};
 use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 use crate::tier::Tier;
@@ -333,6 +333,14 @@ impl FromText for Reserve {
 
     fn from_text(text: &str) -> Result<Self, String> {
         choose(text, &[("expected", Self::Expected), ("max", Self::Max)])
+    }
+}
+
+impl FromText for FailurePolicy {
+    const EXPECTED: &'static str = "\"open\" or \"closed\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        choose(text, &[("open", Self::Open), ("closed", Self::Closed)])
     }
 }
 

@@ -116,6 +116,9 @@ impl Gateway {
                 tracing::error!(%error, "admin listener failed");
             }
         });
+        for link in tercet.runtime.links() {
+            background.spawn(Arc::clone(link).keep_up(ended.clone()));
+        }
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {

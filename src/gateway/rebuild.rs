@@ -13,12 +13,12 @@ use crate::budget::{self, Forecast};
 use crate::cache::AnswerCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, Tiers};
+use crate::config::{Config, RedisServer, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Runtime, Snapshot, Tercet};
 use crate::route::{Asked, Conversations, tier_model};
-use crate::store::{Accounts, Claim};
+use crate::store::{Accounts, Claim, Link, LinkUse};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
@@ -49,12 +49,23 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     }
     let metrics = Metrics::new(snapshot.config.telemetry.series_max)
         .map_err(|error| StartProblem::Metrics(error.to_string()))?;
+    let shared = &snapshot.config.redis;
+    let link =
+        |server: &Option<RedisServer>, purpose| server.clone().map(|server| Link::new(server, purpose));
+    if let (Some(counters), Some(answers)) = (&shared.counters, &shared.cache)
+        && counters.node.addr() == answers.node.addr()
+    {
+        tracing::warn!(server = %counters, "counters and kept answers share one redis: answers may fill its memory, \
+            and counters be refused or evicted; give each a server of its own");
+    }
     let runtime = Runtime {
         accounts: views.accounts,
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         conversations: Conversations::default(),
         recent: views.recent,
+        counters: link(&shared.counters, LinkUse::Counters),
+        answers: link(&shared.cache, LinkUse::Answers),
         forecast: Forecast::default(),
         journal,
         rollup: views.rollup,

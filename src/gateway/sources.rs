@@ -19,8 +19,8 @@ use crate::config::{self, Credential};
 use crate::journal::{self, By, ExchangeRecord, Query, Stream, Sums};
 use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
-use crate::store::{Cell, Claim, Period, Standing, Unit};
-use crate::telemetry::{BudgetReading, JournalReading, Readings, Window};
+use crate::store::{Cell, Claim, Link, LinkReading, Period, Standing, Unit};
+use crate::telemetry::{BudgetReading, JournalReading, Readings, RedisReading, Window};
 
 /// Who may call the admin API.
 pub(super) fn access(tercet: &Arc<Tercet>, listen: SocketAddr) -> Access {
@@ -176,7 +176,13 @@ fn read(tercet: &Tercet) -> Readings {
             write_failures: health.retained + health.dropped,
             head_sequence: head,
         },
+        redis: tercet.runtime.links().map(|link| redis_reading(link)).collect(),
     }
+}
+
+fn redis_reading(link: &Link) -> RedisReading {
+    let LinkReading { purpose, up, round_trips, failures } = link.reading();
+    RedisReading { name: purpose, up, round_trips, failures: failures.to_vec() }
 }
 
 fn overview(tercet: &Tercet) -> Overview {

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::journal::{Journal, Recent, Rollup};
 use crate::limit::{Gate, TenantGates};
 use crate::route::Conversations;
-use crate::store::Accounts;
+use crate::store::{Accounts, Link};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
@@ -48,6 +48,10 @@ pub struct Runtime {
     pub conversations: Conversations,
     /// The last exchanges.
     pub recent: Recent,
+    /// The Redis that counters are shared through.
+    pub counters: Option<Arc<Link>>,
+    /// The Redis that kept answers are shared through.
+    pub answers: Option<Arc<Link>>,
     /// Learned sizes of answers.
     pub forecast: Forecast,
     /// The record of what happened.
@@ -74,6 +78,13 @@ pub struct Tercet {
     pub snapshot: ArcSwap<Snapshot>,
     /// Never replaced.
     pub runtime: Runtime,
+}
+
+impl Runtime {
+    /// Returns the links to what is shared with other instances.
+    pub fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.counters.iter().chain(&self.answers)
+    }
 }
 
 /// Counts an exchange in flight as long as it lives.

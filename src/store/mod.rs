@@ -13,11 +13,13 @@
 mod account;
 mod bucket;
 mod cell;
+mod link;
 mod reservation;
 mod window;
 
 pub use account::{Account, AccountId, Accounts, Held, Level};
 pub use cell::{Actual, Cell, Claim, Demand, Period, Rate, Unit};
+pub use link::{ANSWER_WITHIN, Link, LinkFailure, LinkReading, LinkUse};
 pub use reservation::{Exhausted, Reservation, Standing, Wait};
 
 #[cfg(test)]

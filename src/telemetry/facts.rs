@@ -256,6 +256,19 @@ pub struct JournalReading {
     pub head_sequence: u64,
 }
 
+/// A shared Redis as its link sees it.
+#[derive(Clone, Debug)]
+pub struct RedisReading {
+    /// `counters` or `answers`.
+    pub name: &'static str,
+    /// Whether it takes reads and writes.
+    pub up: bool,
+    /// Calls it answered.
+    pub round_trips: u64,
+    /// Calls it did not answer, by reason.
+    pub failures: Vec<(&'static str, u64)>,
+}
+
 /// What is read from others at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
@@ -265,6 +278,8 @@ pub struct Readings {
     pub reserved: NanoUsd,
     /// The journal's counts.
     pub journal: JournalReading,
+    /// Every Redis that is configured.
+    pub redis: Vec<RedisReading>,
 }
 
 /// One of the upstream's limits, from its `anthropic-ratelimit-*` headers.

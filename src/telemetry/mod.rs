@@ -16,7 +16,7 @@ mod table;
 
 pub use facts::{
     AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading, LimitDecision,
-    LimitKind, Outcome, Phase, Readings, ToolUse, UpstreamLimit, Window,
+    LimitKind, Outcome, Phase, Readings, RedisReading, ToolUse, UpstreamLimit, Window,
 };
 pub use metrics::{InFlight, Metrics};
 pub use table::{Kind, Row, TABLE, markdown};

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, TextEncoder};
 
-use super::facts::{BudgetReading, Readings};
+use super::facts::{BudgetReading, Readings, RedisReading};
 use super::family::Family;
 use super::metrics::Metrics;
 use super::table::{self, Row, TABLE};
@@ -56,6 +56,17 @@ impl Metrics {
             name if name == table::AUDIT_RECORDS.name => single(readings.journal.records.to_string()),
             name if name == table::AUDIT_FAILURES.name => single(readings.journal.write_failures.to_string()),
             name if name == table::AUDIT_HEAD.name => single(readings.journal.head_sequence.to_string()),
+            name if name == table::REDIS_UP.name => redis(readings, |one| u64::from(one.up)),
+            name if name == table::REDIS_ROUND_TRIPS.name => redis(readings, |one| one.round_trips),
+            name if name == table::REDIS_FAILURES.name => {
+                let each = |one: &RedisReading| {
+                    let sample = |(reason, count): &(&str, u64)| {
+                        (vec![one.name.to_owned(), (*reason).to_owned()], count.to_string())
+                    };
+                    one.failures.iter().map(sample).collect::<Vec<_>>()
+                };
+                readings.redis.iter().flat_map(each).collect()
+            }
             name if name == table::BUILD_INFO.name => {
                 vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], "1".to_owned())]
             }
@@ -81,6 +92,10 @@ fn budgets(
         value(budget).map(|value| (vec![budget.tenant.clone(), budget.window.name().to_owned()], value))
     };
     readings.budgets.iter().filter_map(labelled).collect()
+}
+
+fn redis(readings: &Readings, value: impl Fn(&RedisReading) -> u64) -> Vec<(Vec<String>, String)> {
+    readings.redis.iter().map(|one| (vec![one.name.to_owned()], value(one).to_string())).collect()
 }
 
 fn write_sample(page: &mut String, row: &Row, labels: &[String], value: &str) {

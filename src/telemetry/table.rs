@@ -181,6 +181,10 @@ table! {
     AUDIT_RECORDS = "audit_records_total", Kind::Counter, [], "Journal records written since start.";
     AUDIT_FAILURES = "audit_write_failures_total", Kind::Counter, [], "Journal writes that failed since start.";
     AUDIT_HEAD = "audit_head_sequence", Kind::Gauge, [], "Sequence number of the journal's last record.";
+    REDIS_UP = "redis_up", Kind::Gauge, ["redis"], "Whether a shared Redis takes reads and writes, 1 or 0.";
+    REDIS_ROUND_TRIPS = "redis_round_trips_total", Kind::Counter, ["redis"], "Calls that a shared Redis answered.";
+    REDIS_FAILURES = "redis_failures_total", Kind::Counter, ["redis", "reason"],
+        "Calls and looks that a shared Redis did not answer, or with an error.";
     PANICS = "panics_total", Kind::Counter, [], "Panics caught; any is a bug.";
     SERIES_DROPPED = "metric_series_dropped_total", Kind::Counter, ["metric"],
         "Label sets folded to _other because the series cap was reached.";
@@ -222,6 +226,8 @@ const LABELS: &[(&str, &str)] = &[
     ("window", "`day`, `week`, `month`"),
     ("family", "families of models that share an upstream limit, `_other`"),
     ("kind", "`requests`, `tokens`, `input_tokens`, `output_tokens`"),
+    ("redis", "`counters`, `answers`"),
+    ("reason (redis)", "`down`, `timed_out`, `broken`, `read_only`, `out_of_memory`, `loading`, `refused`"),
     ("metric", "names of this table"),
 ];
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{
-    Adaptation, Admin, Cache, Ceiling, Credential, Guards, Journal, Limits, LogFormat, Mode, Routing, Scope,
-    Server, Telemetry, Tenant, Tiers, Upstream,
+    Adaptation, Admin, Cache, Ceiling, Credential, Guards, Journal, Limits, LogFormat, Mode, Redis, Routing,
+    Scope, Server, Telemetry, Tenant, Tiers, Upstream,
 };
 use crate::store::Level;
 use crate::tier::Tier;
@@ -82,6 +82,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             idle_timeout: second,
             ca: None,
         },
+        redis: Redis::default(),
         tiers: Tiers { haiku: String::new(), sonnet: String::new(), opus: String::new() },
         routing: routing(),
         cache: cache(),

@@ -6,6 +6,7 @@ pub mod http;
 pub mod process;
 pub mod raw;
 pub mod read;
+pub mod redis;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::value::{Bytes, FromText};
-use super::super::{Credential, Mode, Reserve, Scope, describe, load, parse};
+use super::super::{
+    Credential, FailurePolicy, Mode, OnFailure, RedisServer, Reserve, Scope, describe, load, parse,
+};
 use super::super::{describe as describing, load as loading};
 use super::{bad, fake_environment, good, rendered};
 use crate::money::NanoUsd;
@@ -203,5 +205,34 @@ proptest! {
                 prop_assert!(!bad(&text).is_empty());
             }
         }
+    }
+}
+
+#[test]
+fn the_address_of_a_redis_is_read_and_its_login_never_shown() {
+    let config = good("[redis]\ncounters = { env = \"REDIS\" }\ncache = \"redis://127.0.0.1:7000/3\"");
+    let counters = config.redis.counters.clone().unwrap();
+    assert_eq!(counters.node.redis_settings().password(), Some("redis-secret"));
+    assert_eq!(counters.to_string(), "rediss://cache.example:6380/2");
+    assert_eq!(config.redis.cache.as_ref().unwrap().to_string(), "redis://127.0.0.1:7000/3");
+    assert!(!format!("{config:?}{}", describe(&config)).contains("redis-secret"));
+    assert_eq!(config.redis.on_failure, OnFailure::default());
+    let closed = good("[redis]\non_failure = { limits = \"closed\" }").redis.on_failure;
+    assert_eq!((closed.limits, closed.budgets), (FailurePolicy::Closed, FailurePolicy::Closed));
+}
+
+#[test]
+fn sentinels_are_named_with_the_master_they_watch() {
+    let server = RedisServer::parse("redis+sentinel://a:b@one,two:26380/main/4").unwrap();
+    let sentinels = server.sentinels.clone().unwrap();
+    let addresses: Vec<String> = sentinels.nodes.iter().map(|node| node.addr().to_string()).collect();
+    assert_eq!(
+        (addresses, sentinels.master.as_str()),
+        (vec!["one:26379".into(), "two:26380".into()], "main")
+    );
+    assert_eq!((server.node.redis_settings().db(), server.node.redis_settings().password()), (4, Some("b")));
+    assert!(sentinels.nodes.iter().all(|node| node.redis_settings().password().is_none()));
+    for bad in ["", "h", "http://h", "redis://", "redis://h/x", "redis+sentinel://h", "redis+sentinel:///m"] {
+        assert!(RedisServer::parse(bad).is_err(), "{bad}");
     }
 }

@@ -32,6 +32,8 @@ fn a_secret_written_in_the_wrong_place_is_not_repeated() {
         "[upstream]\ncredential = \"SECRET\"",
         "[upstream]\ncredential = 'SECRET'",
         "[upstream]\nbase_url = \"https://SECRET@host\"",
+        "[redis]\ncounters = \"redis://u:SECRET@h\"",
+        "[redis]\ncounters = \"SECRET\"",
         "[tenants.t]\nkeys = \"SECRET\"",
         "[tenants.t]\nkeys = [\"SECRET\"]",
         "[tenants.t]\nkeys = [{ id = 5, secret = \"SECRET\" }]",

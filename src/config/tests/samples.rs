@@ -18,7 +18,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 27] = [
     "",
     "server",
     "server.tls",
@@ -30,6 +30,9 @@ const SECTIONS: [&str; 24] = [
     "routing",
     "cache",
     "journal",
+    "redis",
+    "redis.counters",
+    "redis.on_failure",
     "limits",
     "budget",
     "quota",

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::facts::{BudgetReading, CostParts, JournalReading, ToolUse, Window};
+use super::super::facts::{BudgetReading, CostParts, JournalReading, RedisReading, ToolUse, Window};
 use super::super::table::{Kind, TABLE, markdown};
 use super::*;
 use crate::config::Mode;
@@ -111,6 +111,12 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         }],
         reserved: NanoUsd(5),
         journal: JournalReading { records: 3, write_failures: 1, head_sequence: 99 },
+        redis: vec![RedisReading {
+            name: "counters",
+            up: true,
+            round_trips: 7,
+            failures: vec![("loading", 2)],
+        }],
     });
     metrics.record_reload("0123456789ab", Timestamp::from_second(1_700_000_000).unwrap());
     metrics.record_failed_reload();
@@ -120,6 +126,9 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         r#"tercet_tenant_budget_reset_timestamp_seconds{tenant="a\"b\\c",window="month"} 1800000000"#,
         "tercet_reserved_usd 0.000000005",
         "tercet_audit_head_sequence 99",
+        r#"tercet_redis_up{redis="counters"} 1"#,
+        r#"tercet_redis_round_trips_total{redis="counters"} 7"#,
+        r#"tercet_redis_failures_total{redis="counters",reason="loading"} 2"#,
         r#"tercet_config_info{policy_version="0123456789ab"} 1"#,
         "tercet_config_last_reload_successful 0",
         "tercet_config_last_reload_success_timestamp_seconds 1700000000",
