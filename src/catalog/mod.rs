@@ -13,6 +13,7 @@ mod price;
 use std::collections::HashMap;
 use std::fmt;
 
+use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -30,7 +31,8 @@ use crate::usage::Billed;
 #[derive(Clone, Debug)]
 pub struct Catalog {
     models: Vec<Model>,
-    index: HashMap<String, usize>,
+    /// Looked into some thirty times a request; the names are ours, so nobody can choose them to collide.
+    index: HashMap<String, usize, FixedState>,
     terms: PriceTerms,
     everywhere: Everywhere,
     dearest: Card,
@@ -93,7 +95,7 @@ impl Catalog {
     /// Names the model and key of the first problem: an unknown key, a name given twice, a bad price or date.
     pub fn parse(text: &str) -> Result<Self, CatalogProblem> {
         let parse::Parsed { models, terms, everywhere } = parse::parse(text)?;
-        let mut index = HashMap::new();
+        let mut index = HashMap::default();
         for (position, model) in models.iter().enumerate() {
             for name in std::iter::once(&model.id).chain(&model.aliases) {
                 index.insert(name.clone(), position);

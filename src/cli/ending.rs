@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::config::ConfigProblem;
+use crate::telemetry;
 
 /// How a command ended; the number is the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
 
 /// Writes to standard error; where that is closed there is nobody to tell.
 pub(super) fn tell(text: &str) {
+    // What was logged before stands before.
+    telemetry::flush();
     let mut error = io::stderr().lock();
     drop(error.write_all(format!("{}\n", text.trim_end_matches('\n')).as_bytes()));
 }

@@ -65,7 +65,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             return if refusal.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
-    cli.verb.obey().unwrap_or_else(|failure| failure.tell())
+    let exit = cli.verb.obey().unwrap_or_else(|failure| failure.tell());
+    crate::telemetry::flush();
+    exit
 }
 
 impl Verb {

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::chain::Stream;
 use super::record::{AdminRecord, ExchangeRecord, ObjectRecord, OpenRecord, ReservationRecord};
 
@@ -25,6 +23,13 @@ pub enum Entry {
     Open(OpenRecord),
 }
 
+/// An entry as it is written, put as JSON once for everybody who writes it down.
+#[derive(Clone, Debug)]
+pub struct Line {
+    stream: Stream,
+    json: String,
+}
+
 impl Entry {
     /// Returns the stream the entry is written to.
     #[must_use]
@@ -35,15 +40,22 @@ impl Entry {
         }
     }
 
-    /// Returns the entry as one line of JSON without the line's end; `None` if it is too large.
-    pub(super) fn to_json(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Exchange(record) => line(&**record),
-            Self::Reservation(record) => line(record),
-            Self::Object(record) => line(record),
-            Self::Admin(record) => line(record),
-            Self::Open(record) => line(record),
-        }
+    /// Returns the entry as one line of JSON; `None` if it is too large.
+    #[must_use]
+    pub fn to_line(&self) -> Option<Line> {
+        let json = match self {
+            Self::Exchange(record) => record.to_json(),
+            Self::Reservation(record) => record.to_json(),
+            Self::Object(record) => serde_json::to_string(record).ok()?,
+            Self::Admin(record) => serde_json::to_string(record).ok()?,
+            Self::Open(record) => serde_json::to_string(record).ok()?,
+        };
+        // Spliced JSON may be laid out over several lines; in JSON a bare line break is only ever layout.
+        let json = match memchr::memchr2(b'\n', b'\r', json.as_bytes()) {
+            None => json,
+            Some(_) => json.replace(['\n', '\r'], " "),
+        };
+        (json.len() <= MAX_RECORD_BYTES).then_some(Line { stream: self.stream(), json })
     }
 
     /// Reads an entry of `kind` from a whole line; `Ok(None)` for a kind of a later version.
@@ -83,23 +95,21 @@ impl From<AdminRecord> for Entry {
     }
 }
 
-fn line(record: &impl Serialize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(TYPICAL_RECORD_BYTES);
-    serde_json::to_writer(&mut bytes, record).ok()?;
-    if bytes.len() > MAX_RECORD_BYTES {
-        return None;
+impl Line {
+    pub(super) const fn stream(&self) -> Stream {
+        self.stream
     }
-    // Spliced JSON may be laid out over several lines; in JSON a bare line break is only ever layout.
-    if memchr::memchr2(b'\n', b'\r', &bytes).is_some() {
-        for byte in &mut bytes {
-            if matches!(*byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
+
+    /// Returns the JSON object, `kind` first, without the line's end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.json
     }
-    Some(bytes)
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.json.into_bytes()
+    }
 }
 
 /// The largest record that is written.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
-const TYPICAL_RECORD_BYTES: usize = 1536;

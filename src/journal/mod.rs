@@ -9,6 +9,7 @@
 mod chain;
 mod desk;
 mod entry;
+mod json;
 mod recent;
 mod record;
 mod recover;
@@ -19,6 +20,7 @@ mod tail;
 mod verify;
 mod walk;
 mod writer;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use chain::{Head, RecordHash, Stream};
-pub use entry::{Entry, MAX_RECORD_BYTES};
+pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use recent::{Found, Recent, find};
 pub use record::{
     AdminRecord, Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome,
@@ -112,8 +114,16 @@ impl Journal {
     /// The entry is written or queued before the future is first polled, unless the queue is full; then the future
     /// waits for room and has to be driven. A failure to write leaves the record retained and retried.
     pub fn append(&self, entry: &Entry) -> impl Future<Output = Result<u64, StoreFailure>> + Send + use<> {
+        self.append_line(entry.to_line())
+    }
+
+    /// Appends an entry that is put as a line already; `None` fails as too large.
+    pub fn append_line(
+        &self,
+        line: Option<Line>,
+    ) -> impl Future<Output = Result<u64, StoreFailure>> + Send + use<> {
         let (done, outcome) = oneshot::channel();
-        let sent = self.send(entry, Some(done));
+        let sent = self.send(line, Some(done));
         async move {
             sent.await?;
             outcome.await.map_err(|_| StoreFailure::Closed)?
@@ -125,7 +135,7 @@ impl Journal {
     ///
     /// Like [`Self::append`] the future waits only where the queue is full.
     pub fn note(&self, entry: &Entry) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
-        self.send(entry, None)
+        self.send(entry.to_line(), None)
     }
 
     /// Says whether both streams can be written and synced.
@@ -169,11 +179,11 @@ impl Journal {
 
     fn send(
         &self,
-        entry: &Entry,
+        line: Option<Line>,
         done: Option<oneshot::Sender<Result<u64, StoreFailure>>>,
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
-        let desk = self.lane(entry.stream()).desk.clone();
-        let sent = entry.to_json().map(|record| desk.submit(Order::Write { record, done }));
+        let desk = self.lane(line.as_ref().map(Line::stream).unwrap_or_default()).desk.clone();
+        let sent = line.map(|line| desk.submit(Order::Write { record: line.into_bytes(), done }));
         async move {
             match sent {
                 None => Err(StoreFailure::TooLarge),

@@ -15,7 +15,8 @@ use crate::tier::Tier;
 use crate::usage::Usage;
 
 /// One request and its reply, settled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 #[serde(tag = "kind", rename = "exchange")]
 pub struct ExchangeRecord {
     /// When the request came.
@@ -271,7 +272,8 @@ pub struct ToolCall {
 }
 
 /// Money and tokens held for a request in flight.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 #[serde(tag = "kind", rename = "reservation")]
 pub struct ReservationRecord {
     /// When it was held.
@@ -374,8 +376,12 @@ mod rfc3339 {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
+    use crate::clock;
+
     pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{time:.6}"))
+        let mut text = String::new();
+        clock::push_rfc3339(&mut text, *time, clock::Precision::Micros);
+        serializer.serialize_str(&text)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {

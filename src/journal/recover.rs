@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::chain::{Link, Stream, to_hex};
-use super::entry::Entry;
+use super::entry::{Entry, Line};
 use super::record::{OpenRecord, ReservationRecord};
 use super::tail::{Tail, remove_unnamed};
 use super::walk::{Finding, FindingKind, Place, WalkFailure, walk};
@@ -166,7 +166,7 @@ fn begin(folder: PathBuf, stream: Stream, now: Timestamp, segment_bytes: u64) ->
     let open = OpenRecord { timestamp: now, stream: stream.name().to_owned(), origin, version: 1 };
     let mut tail = Tail::new(folder.clone(), segment_bytes, Link::genesis(stream, &open.origin));
     let origin = open.origin.clone();
-    let record = Entry::Open(open).to_json().unwrap_or_default();
+    let record = Entry::Open(open).to_line().map(Line::into_bytes).unwrap_or_default();
     tail.write([record.as_slice()].into_iter()).map_err(failed)?;
     remember(&folder, &origin)?;
     Ok(tail)

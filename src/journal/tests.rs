@@ -87,7 +87,7 @@ fn a_record_has_the_fixed_names_and_survives_reading() {
     let mut record = exchanged(&request_id, 7);
     record.decision = Some(serde_json::value::RawValue::from_string("{\n\"a\" : 1\r\n}".into()).unwrap());
     record.tool_calls.push(ToolCall { name: "bash".into(), is_error: Some(true) });
-    let bytes = Entry::from(record).to_json().unwrap();
+    let bytes = Entry::from(record).to_line().unwrap().into_bytes();
     assert!(!bytes.contains(&b'\n') && !bytes.contains(&b'\r'));
     let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     for name in names.split_whitespace() {
@@ -100,7 +100,7 @@ fn a_record_has_the_fixed_names_and_survives_reading() {
     later["invented_later"] = true.into();
     let line = later.to_string();
     let read = Entry::from_line(b"exchange", line.as_bytes()).unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&read.to_json().unwrap()).unwrap(), value);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(read.to_line().unwrap().as_str()).unwrap(), value);
     assert!(Entry::from_line(b"of_a_later_version", line.as_bytes()).unwrap().is_none());
 }
 
@@ -129,4 +129,48 @@ fn an_exchange_is_found_by_either_id_in_the_ring_and_in_the_files() {
     }
     assert!(find(journal.path(), "req_").unwrap().is_none());
     close(&journal);
+}
+
+#[test]
+fn records_are_written_as_they_are_declared() {
+    let mut full = exchanged(&RequestId::generate(), -7);
+    let named = || Some("a \"quoted\" \u{1} name, ünd".to_owned());
+    full.upstream_request_id = named();
+    (full.user_id, full.key_id, full.session_id, full.agent_id) = (named(), named(), named(), named());
+    (full.message_id, full.thread_id, full.sent_model) = (named(), named(), named());
+    (full.answered_model, full.price_version, full.error_type) = (named(), named(), named());
+    (full.stop_reason, full.cache, full.endpoint, full.mode, full.client) =
+        (named(), named(), named(), named(), named());
+    full.decision = Some(serde_json::value::RawValue::from_string("{\"a\":[1]}".into()).unwrap());
+    full.set_usage(&crate::usage::Usage { input_tokens: 1, cache_read_tokens: 2, ..Default::default() });
+    (full.cache_write_5m_tokens, full.cache_write_1h_tokens, full.output_tokens) = (3, 4, u64::MAX);
+    (full.status, full.latency_ms, full.overhead_us, full.attempts) = (529, 5, 6, 2);
+    (full.stream, full.ttft_ms) = (true, Some(0));
+    full.tool_calls = vec![
+        ToolCall { name: "ba\\sh".into(), is_error: Some(false) },
+        ToolCall { name: "x".into(), is_error: Some(true) },
+        ToolCall { name: String::new(), is_error: None },
+    ];
+    (full.tags, full.levels) = (vec!["a".into(), "b".into()], vec!["org".into()]);
+    full.objects = [ObjectType::Batch, ObjectType::File, ObjectType::Container, ObjectType::Thread]
+        .map(|object_type| ObjectName { object_type, object_id: "i".into() })
+        .into();
+    let outcomes = [
+        Outcome::Ok,
+        Outcome::ClientError,
+        Outcome::RateLimited,
+        Outcome::QuotaRejected,
+        Outcome::UpstreamError,
+        Outcome::ProxyError,
+        Outcome::ClientAborted,
+        Outcome::Lost,
+    ];
+    for outcome in outcomes {
+        full.outcome = outcome;
+        assert_eq!(full.to_json(), serde_json::to_string(&full).unwrap());
+    }
+    let empty = exchanged(&RequestId::generate(), 0);
+    assert_eq!(empty.to_json(), serde_json::to_string(&empty).unwrap());
+    let Entry::Reservation(held) = reservation(&RequestId::generate(), 9) else { unreachable!() };
+    assert_eq!(held.to_json(), serde_json::to_string(&held).unwrap());
 }

@@ -6,7 +6,7 @@ use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
-use crate::journal::{self, ExchangeRecord, ToolCall};
+use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
 use crate::money::NanoUsd;
 use crate::telemetry::{self, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
 use crate::wire::error::Refusal;
@@ -64,18 +64,19 @@ pub(super) fn tool_calls(exchange: &Exchange, metered: &Metered) -> Vec<ToolCall
         .collect()
 }
 
-/// Adds an ended exchange to the sums and the metrics, and logs it.
+/// Adds an ended exchange to the sums and the metrics, and logs it; returns its line for the journal.
 ///
 /// `saved` is what an answer from the cache would have cost.
 pub(super) fn publish(
     exchange: &Exchange,
     bill: &Bill,
-    record: &Arc<ExchangeRecord>,
+    record: ExchangeRecord,
     saved: Option<NanoUsd>,
-) {
+) -> Option<Line> {
     let runtime = &exchange.tercet.runtime;
-    runtime.rollup.add(record);
-    runtime.recent.add(Arc::clone(record));
+    let record = Arc::new(record);
+    runtime.rollup.add(&record);
+    runtime.recent.add(Arc::clone(&record));
     let catalog = &exchange.snapshot.catalog;
     let model = catalog.model(exchange.sent_model()).map_or("_other", |model| &model.id);
     let tools: Vec<ToolUse<'_>> =
@@ -111,7 +112,9 @@ pub(super) fn publish(
     if exchange.estimate.is_some() {
         runtime.metrics.record_limit(exchange.tenant(), LimitKind::Requests, LimitDecision::Allowed);
     }
-    telemetry::logs::log_exchange(&**record);
+    let line = Entry::Exchange(record).to_line();
+    telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));
+    line
 }
 
 /// Logs a refusal that gets no record.

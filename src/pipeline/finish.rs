@@ -19,7 +19,7 @@ use super::runtime::Tercet;
 use super::watch::Watch;
 use super::{account, forward, reply};
 use crate::cache::CachedAnswer;
-use crate::journal::{Entry, ExchangeRecord, ObjectName, ObjectType, Outcome, UsageSource};
+use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
 use crate::upstream::{FailureKind, Phase};
 use crate::wire::error::{self, Refusal};
@@ -98,9 +98,8 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     record.message_id.clone_from(&metered.message_id);
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
-    let record = Arc::new(record);
-    account::publish(&exchange, &bill, &record, None);
-    Recorded::of(exchange, record)
+    let line = account::publish(&exchange, &bill, record, None);
+    Recorded::of(exchange, line)
 }
 
 /// Ends an exchange that was answered from the cache.
@@ -117,9 +116,8 @@ pub(super) async fn finish_hit(mut exchange: Box<Exchange>, answer: &CachedAnswe
     record.stop_reason.clone_from(&answer.stop_reason);
     record.answered_model.clone_from(&answer.answered_model);
     record.message_id.clone_from(&answer.message_id);
-    let record = Arc::new(record);
-    account::publish(&exchange, &bill, &record, Some(saved.cost));
-    Recorded::of(exchange, record).await;
+    let line = account::publish(&exchange, &bill, record, Some(saved.cost));
+    Recorded::of(exchange, line).await;
 }
 
 /// Ends an exchange that is refused, by us or because the upstream gave no answer.
@@ -152,9 +150,8 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
         record.status = refusal.status.as_u16();
         record.outcome = outcome_of_refusal(refusal);
         record.error_type = Some(refusal.kind.to_owned());
-        let record = Arc::new(record);
-        account::publish(&exchange, &bill, &record, None);
-        Recorded::of(exchange, record).await;
+        let line = account::publish(&exchange, &bill, record, None);
+        Recorded::of(exchange, line).await;
     } else {
         account::log_refusal(&exchange, refusal);
     }
@@ -183,9 +180,8 @@ pub(super) fn abandon(exchange: &mut Exchange) {
     }
     let mut record = account::record(exchange, &bill);
     record.outcome = if sent { Outcome::ProxyError } else { Outcome::ClientAborted };
-    let record = Arc::new(record);
-    account::publish(exchange, &bill, &record, None);
-    let appended = exchange.tercet.runtime.journal.append(&Entry::Exchange(record));
+    let line = account::publish(exchange, &bill, record, None);
+    let appended = exchange.tercet.runtime.journal.append_line(line);
     // Queued already unless the queue is full; only then does somebody have to wait for room.
     if let Ok(runtime) = Handle::try_current() {
         exchange.tercet.runtime.tasks.spawn_on(appended, &runtime);
@@ -258,10 +254,10 @@ fn outcome_of_refusal(refusal: &Refusal) -> Outcome {
 }
 
 impl Recorded {
-    fn of(exchange: Box<Exchange>, record: Arc<ExchangeRecord>) -> Self {
+    fn of(exchange: Box<Exchange>, line: Option<Line>) -> Self {
         let tercet = Arc::clone(&exchange.tercet);
-        // Queued here and now; what is waited for is the write.
-        let appended = tercet.runtime.journal.append(&Entry::Exchange(record));
+        // Written or queued here and now; what may be waited for is the write.
+        let appended = tercet.runtime.journal.append_line(line);
         let written = Box::pin(async move {
             if let Err(failure) = appended.await {
                 tracing::error!(request_id = %exchange.id, %failure, "journal record not written yet");

@@ -12,7 +12,8 @@ pub(super) fn note(exchange: &Exchange, headers: &HeaderMap) {
     for (kind, [limit, remaining, reset]) in LIMIT_HEADERS {
         let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse::<i64>().ok();
         let time = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse::<Timestamp>().ok();
-        if let (Some(limit), Some(remaining), Some(reset)) = (number(limit), number(remaining), time(reset)) {
+        let Some(limit) = number(limit) else { continue };
+        if let (Some(remaining), Some(reset)) = (number(remaining), time(reset)) {
             exchange.tercet.runtime.metrics.record_upstream_limit(&UpstreamLimit {
                 family: &model.pool,
                 kind,

@@ -29,8 +29,8 @@ pub(super) fn ours(exchange: &Exchange) -> Option<&Secret> {
 
 /// Takes headers off that hold our credential.
 pub(super) fn headers(secret: &Secret, head: &mut Parts) {
-    let holds =
-        |value: &http::HeaderValue| memmem::find(value.as_bytes(), secret.expose().as_bytes()).is_some();
+    let finder = memmem::Finder::new(secret.expose().as_bytes());
+    let holds = |value: &http::HeaderValue| finder.find(value.as_bytes()).is_some();
     let named: Vec<_> =
         head.headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();
     for name in named {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -29,7 +30,7 @@ pub(super) struct Family<M> {
     pub(super) row: &'static Row,
     cap: Arc<SeriesCap>,
     make: Make<M>,
-    known: DashMap<Box<str>, M>,
+    known: DashMap<Box<str>, M, RandomState>,
 }
 
 /// Makes the cell of a label set.
@@ -53,7 +54,7 @@ impl<M: Clone> Family<M> {
         cap: &Arc<SeriesCap>,
         make: impl Fn(&[&str]) -> Option<M> + Send + Sync + 'static,
     ) -> Self {
-        Self { row, cap: Arc::clone(cap), make: Box::new(make), known: DashMap::new() }
+        Self { row, cap: Arc::clone(cap), make: Box::new(make), known: DashMap::default() }
     }
 
     /// Returns the cell of a label set, folded where there is no room.

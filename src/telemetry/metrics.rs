@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
@@ -47,7 +48,7 @@ pub struct Metrics {
     reload_time: IntGauge,
     pub(super) policy_version: Mutex<String>,
     pub(super) source: OnceLock<Source>,
-    cells: DashMap<Box<str>, Arc<Cells>>,
+    cells: DashMap<Box<str>, Arc<Cells>, RandomState>,
 }
 
 type Source = Box<dyn Fn() -> Readings + Send + Sync>;
@@ -125,7 +126,7 @@ impl Metrics {
             reload_time: single_gauge(table::RELOAD_TIME)?,
             policy_version: Mutex::default(),
             source: OnceLock::new(),
-            cells: DashMap::new(),
+            cells: DashMap::default(),
             registry,
         };
         metrics.expect_rare();

@@ -12,6 +12,7 @@ mod facts;
 mod family;
 mod metrics;
 mod render;
+mod sink;
 mod table;
 
 pub use facts::{
@@ -19,4 +20,5 @@ pub use facts::{
     LimitKind, Outcome, Phase, Readings, RedisReading, ToolUse, UpstreamLimit, Window,
 };
 pub use metrics::{InFlight, Metrics};
+pub use sink::flush;
 pub use table::{Kind, Row, TABLE, markdown};

@@ -4,7 +4,7 @@
 //! once before it hands a request over; [`Boarding`] notes the count at that moment, so that a failed attempt
 //! can tell for certain whether its connection had served before and whether any byte of *its* answer came.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -24,19 +24,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::UpstreamProblem;
+use super::{BodyProblem, UpstreamProblem};
 
 /// What has come over one connection.
 #[derive(Debug, Default)]
-pub struct ConnectionTrace {
+pub(super) struct ConnectionTrace {
     read_bytes: AtomicU64,
-}
-
-/// What had been read of a connection when a request was about to go out over it.
-#[derive(Debug)]
-pub(super) struct Boarding {
-    pub(super) trace: Arc<ConnectionTrace>,
-    read_before: Option<u64>,
 }
 
 /// Connects TCP and TLS within one deadline.
@@ -54,29 +47,8 @@ pub(super) struct Traced {
 
 impl ConnectionTrace {
     /// Returns the bytes of answers read so far, heads and framing included, TLS excluded.
-    #[must_use]
-    pub fn read_bytes(&self) -> u64 {
+    pub(super) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Acquire)
-    }
-}
-
-impl Boarding {
-    /// Whether an earlier answer came over the connection.
-    pub(super) fn reused(&self) -> bool {
-        self.read_before.is_some_and(|before| before > 0)
-    }
-
-    /// Whether nothing was read since the request was handed over.
-    pub(super) fn silent(&self) -> bool {
-        self.read_before == Some(self.trace.read_bytes())
-    }
-}
-
-impl Clone for Boarding {
-    /// A copy of the pool's own notes the count now; a copy of a copy keeps what was noted.
-    fn clone(&self) -> Self {
-        let read_before = self.read_before.unwrap_or_else(|| self.trace.read_bytes());
-        Self { trace: Arc::clone(&self.trace), read_before: Some(read_before) }
     }
 }
 
@@ -88,29 +60,20 @@ impl Connector {
         http.set_keepalive(Some(TCP_KEEPALIVE));
         Ok(Self { inner: HttpsConnector::from((http, tls(ca)?)), timeout })
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Traced>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.timeout, self.inner.call(target));
-        Box::pin(async move {
-            let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            Ok(TokioIo::new(Traced { inner: TokioIo::new(stream), trace: Arc::default() }))
-        })
+    /// Opens a connection.
+    pub(super) async fn connect(&self, target: Uri) -> Result<Traced, BodyProblem> {
+        let mut inner = self.inner.clone();
+        poll_fn(|context| inner.poll_ready(context)).await?;
+        let connecting = tokio::time::timeout(self.timeout, inner.call(target));
+        let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(Traced { inner: TokioIo::new(stream), trace: Arc::default() })
     }
 }
 
-impl Connection for Traced {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(Boarding { trace: Arc::clone(&self.trace), read_before: None })
+impl Traced {
+    pub(super) fn trace(&self) -> Arc<ConnectionTrace> {
+        Arc::clone(&self.trace)
     }
 }
 

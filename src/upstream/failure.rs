@@ -7,9 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use hyper_util::client::legacy::Error;
-
-use super::connect::Boarding;
+use super::line::Line;
 
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +100,8 @@ impl UpstreamFailure {
     }
 
     /// Sorts what the client library reports; the flag says that the connection had merely gone stale.
-    pub(super) fn sorted(error: &Error, boarding: Option<&Boarding>, host: &str) -> (Self, bool) {
-        if error.is_connect() {
-            return (unconnected(error, host), false);
-        }
-        let reused = boarding.is_some_and(Boarding::reused);
-        let silent = boarding.is_some_and(Boarding::silent);
-        let Some(cause) = source_of::<hyper::Error>(error) else {
-            return (Self::new(Phase::Connect, FailureKind::Protocol, error.to_string()), false);
-        };
+    pub(super) fn sorted(cause: &hyper::Error, line: &Line, host: &str) -> (Self, bool) {
+        let reused = line.reused();
         if cause.is_canceled() {
             // The request was handed back unwritten: the connection ended while it was still queued.
             let message = format!("the kept connection to {host} closed before the request was written");
@@ -136,37 +127,38 @@ impl UpstreamFailure {
         }
         let phase = if cause.is_body_write_aborted() { Phase::Write } else { Phase::Wait };
         let message = format!("{host} closed the connection without a complete answer");
-        (Self::new(phase, FailureKind::Reset, message), reused && silent)
+        (Self::new(phase, FailureKind::Reset, message), reused && line.silent())
     }
-}
 
-fn unconnected(error: &Error, host: &str) -> UpstreamFailure {
-    if let Some(tls) = source_of::<rustls::Error>(error) {
-        let message = format!(
-            "no trusted TLS connection to {host}: {tls}; check upstream.base_url, or name its root certificates in upstream.ca"
-        );
-        return UpstreamFailure::new(Phase::Connect, FailureKind::Tls, message);
-    }
-    let (kind, message) = match innermost_io(error) {
-        Some(io::ErrorKind::TimedOut) => (
-            FailureKind::Timeout,
-            format!(
-                "no connection to {host} within upstream.connect_timeout: check the network and upstream.base_url"
-            ),
-        ),
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
-            (FailureKind::Reset, format!("{host} closed the connection while it was being opened"))
+    /// Sorts why no connection could be made.
+    pub(super) fn unconnected(error: &(dyn StdError + 'static), host: &str) -> Self {
+        if let Some(tls) = source_of::<rustls::Error>(error) {
+            let message = format!(
+                "no trusted TLS connection to {host}: {tls}; check upstream.base_url, or name its root certificates in upstream.ca"
+            );
+            return Self::new(Phase::Connect, FailureKind::Tls, message);
         }
-        Some(io::ErrorKind::ConnectionRefused) => (
-            FailureKind::Refused,
-            format!("{host} refuses connections: is it running, and is upstream.base_url right?"),
-        ),
-        _ => (
-            FailureKind::Refused,
-            format!("{host} cannot be reached: check name resolution, the network and upstream.base_url"),
-        ),
-    };
-    UpstreamFailure::new(Phase::Connect, kind, message)
+        let (kind, message) = match innermost_io(error) {
+            Some(io::ErrorKind::TimedOut) => (
+                FailureKind::Timeout,
+                format!(
+                    "no connection to {host} within upstream.connect_timeout: check the network and upstream.base_url"
+                ),
+            ),
+            Some(
+                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe,
+            ) => (FailureKind::Reset, format!("{host} closed the connection while it was being opened")),
+            Some(io::ErrorKind::ConnectionRefused) => (
+                FailureKind::Refused,
+                format!("{host} refuses connections: is it running, and is upstream.base_url right?"),
+            ),
+            _ => (
+                FailureKind::Refused,
+                format!("{host} cannot be reached: check name resolution, the network and upstream.base_url"),
+            ),
+        };
+        Self::new(Phase::Connect, kind, message)
+    }
 }
 
 /// Finds the outermost error of a type among an error's causes.

@@ -10,12 +10,13 @@
 mod body;
 mod connect;
 mod failure;
+mod line;
 mod path;
 mod timed;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,25 +25,24 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::client::legacy::{Client, Error, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 pub use body::{BodyProblem, Pieces, RequestBody};
-pub use connect::ConnectionTrace;
 pub use failure::{FailureKind, Phase, UpstreamFailure};
 pub use path::{Route, route};
 pub use timed::TimedBody;
 
 use body::Movement;
-use connect::{Boarding, Connector};
+use connect::Connector;
+use line::{Awaited, Line, Pool};
 
 /// One upstream and its pool of connections; cheap to share behind an `Arc`.
 pub struct Upstream {
-    client: Client<Connector, RequestBody>,
+    connector: Connector,
+    pool: Arc<Pool>,
     scheme: Scheme,
     authority: Authority,
+    host: HeaderValue,
     prefix: String,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
@@ -55,8 +55,6 @@ pub struct Answer {
     pub response: Response<TimedBody>,
     /// Attempts made, 1 or 2.
     pub attempts: u8,
-    /// The connection it comes over.
-    pub connection: Arc<ConnectionTrace>,
 }
 
 /// Why an upstream cannot be set up.
@@ -91,19 +89,14 @@ impl Upstream {
         else {
             return Err(UpstreamProblem::BaseUrl(config.base_url.clone()));
         };
-        let connector = Connector::new(config.ca.as_deref(), config.connect_timeout)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(POOL_MAX_IDLE)
-            .retry_canceled_requests(false)
-            .http1_max_buf_size(ANSWER_HEAD_MAX_BYTES)
-            .build(connector);
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| UpstreamProblem::BaseUrl(config.base_url.clone()))?;
         Ok(Self {
-            client,
+            connector: Connector::new(config.ca.as_deref(), config.connect_timeout)?,
+            pool: Arc::default(),
             scheme,
             authority,
+            host,
             prefix: config.base_url.path().trim_end_matches('/').to_owned(),
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
@@ -133,51 +126,54 @@ impl Upstream {
     /// One attempt; the flag beside a failure says that a second one is safe.
     async fn attempt(
         &self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         attempts: u8,
     ) -> Result<Answer, (UpstreamFailure, bool)> {
-        let movement = request.body().movement();
-        let mut capture = capture_connection(&mut request);
-        let outcome = self.head(self.client.request(request), &mut capture, &movement).await;
-        let boarding = boarding(&capture);
         let counted = |failure: UpstreamFailure| UpstreamFailure { attempts, ..failure };
-        let response = match outcome {
+        let movement = request.body().movement();
+        let mut line = self.line().await.map_err(|failure| (counted(failure), false))?;
+        let mut awaited = line.send(request);
+        let response = match self.head(&mut line, &mut awaited, &movement).await {
             None => return Err((counted(UpstreamFailure::late(self.first_byte_timeout)), false)),
             Some(Err(error)) => {
-                let (failure, stale) =
-                    UpstreamFailure::sorted(&error, boarding.as_ref(), self.authority.as_str());
+                let (failure, stale) = UpstreamFailure::sorted(&error, &line, self.authority.as_str());
                 return Err((counted(failure), stale));
             }
             Some(Ok(response)) => response,
         };
         if let Some(fault) = fault(response.status(), response.headers()) {
-            if let Some(connected) = capture.connection_metadata().as_ref() {
-                connected.poison();
-            }
             return Err((counted(UpstreamFailure::unsound(fault)), false));
         }
-        let connection = boarding.map(|boarding| boarding.trace).unwrap_or_default();
-        let response = response.map(|body| TimedBody::new(body, self.idle_timeout));
-        Ok(Answer { response, attempts, connection })
+        let response = response.map(|body| TimedBody::new(body, line, &self.pool, self.idle_timeout));
+        Ok(Answer { response, attempts })
+    }
+
+    /// A kept connection, or a new one.
+    async fn line(&self) -> Result<Line, UpstreamFailure> {
+        if let Some(line) = self.pool.take() {
+            return Ok(line);
+        }
+        let target = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
+        let target = target.path_and_query("/").build().map_err(|_| {
+            UpstreamFailure::new(Phase::Connect, FailureKind::Request, "upstream.base_url is no address")
+        })?;
+        let unconnected = |error: BodyProblem| UpstreamFailure::unconnected(&*error, self.authority.as_str());
+        let stream = self.connector.connect(target).await.map_err(unconnected)?;
+        Line::over(stream).await.map_err(|error| unconnected(error.into()))
     }
 
     /// Waits for the head; `None` once the first-byte timeout has passed since the request last moved.
     async fn head(
         &self,
-        response: ResponseFuture,
-        capture: &mut CaptureConnection,
+        line: &mut Line,
+        awaited: &mut Awaited,
         movement: &Movement,
-    ) -> Option<Result<Response<Incoming>, Error>> {
-        let mut response = pin!(response);
-        tokio::select! {
-            biased;
-            early = &mut response => return Some(early),
-            _ = capture.wait_for_connection_metadata() => {}
-        }
+    ) -> Option<hyper::Result<Response<Incoming>>> {
         let mut since = Instant::now();
         loop {
             let deadline = since + self.first_byte_timeout;
-            if let Ok(head) = tokio::time::timeout_at(deadline, &mut response).await {
+            let head = poll_fn(|context| line.poll_head(awaited, context));
+            if let Ok(head) = tokio::time::timeout_at(deadline, head).await {
                 return Some(head);
             }
             let moved = movement.since(since);
@@ -193,10 +189,7 @@ impl Upstream {
         let (mut head, body) = request.into_parts();
         let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let target = PathAndQuery::try_from(format!("{}{asked}", self.prefix)).ok();
-        let uri = target.and_then(|target| {
-            let (scheme, authority) = (self.scheme.clone(), self.authority.clone());
-            Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build().ok()
-        });
+        let uri = target.map(Uri::from);
         let Some(uri) = uri else {
             return Err(UpstreamFailure::new(
                 Phase::Connect,
@@ -206,9 +199,10 @@ impl Upstream {
         };
         head.uri = uri;
         head.version = Version::HTTP_11;
-        for framing in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        for framing in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             head.headers.remove(framing);
         }
+        head.headers.insert(HOST, self.host.clone());
         let bodiless = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
         if body.is_end_stream() && !bodiless {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -232,12 +226,6 @@ fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-fn boarding(capture: &CaptureConnection) -> Option<Boarding> {
-    let mut extensions = http::Extensions::new();
-    capture.connection_metadata().as_ref()?.get_extras(&mut extensions);
-    extensions.remove::<Boarding>()
-}
-
 /// Names what makes an answer's head unfit to pass on; two readings of its length are one too many.
 fn fault(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -254,13 +242,6 @@ fn fault(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
         _ => None,
     }
 }
-
-/// Idle connections kept.
-const POOL_MAX_IDLE: usize = 1024;
-/// How long one is kept idle; shorter than upstreams usually wait, so that few are met stale.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest head of an answer; also the largest single read.
-const ANSWER_HEAD_MAX_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests;

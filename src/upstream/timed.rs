@@ -1,11 +1,13 @@
-//! An answer's body under a deadline: silence longer than the idle timeout ends it with a failure.
+//! An answer's body, read by driving its connection; silence longer than the idle timeout ends it with a failure.
 //!
 //! The bytes are untouched and nothing is buffered. The deadline counts from the last frame, so a stream may
-//! last as long as it keeps moving.
+//! last as long as it keeps moving. Read to its end, the body gives its connection back; dropped before, it closes it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,19 +16,50 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::UpstreamFailure;
+use super::line::{Line, Pool};
 
 /// The body of an answer; fails where the upstream falls silent, and visibly where it is cut.
-#[derive(Debug)]
 pub struct TimedBody {
     inner: Incoming,
+    /// Until the body is read to its end, or its connection has ended.
+    line: Option<Line>,
+    pool: Arc<Pool>,
     idle_timeout: Duration,
     moved: Instant,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
+type Read = Option<Result<Frame<Bytes>, hyper::Error>>;
+
 impl TimedBody {
-    pub(super) fn new(inner: Incoming, idle_timeout: Duration) -> Self {
-        Self { inner, idle_timeout, moved: Instant::now(), alarm: None }
+    pub(super) fn new(inner: Incoming, line: Line, pool: &Arc<Pool>, idle_timeout: Duration) -> Self {
+        let pool = Arc::clone(pool);
+        let mut body =
+            Self { inner, line: Some(line), pool, idle_timeout, moved: Instant::now(), alarm: None };
+        body.rest_at_end(body.inner.is_end_stream());
+        body
+    }
+
+    /// Reads what was handed over already, or drives the connection for more.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Read> {
+        let unwoken = &mut Context::from_waker(Waker::noop());
+        let mut read = Pin::new(&mut self.inner).poll_frame(unwoken);
+        if let (Poll::Pending, Some(line)) = (&read, &mut self.line) {
+            if line.drive(context) {
+                self.line = None;
+            }
+            read = Pin::new(&mut self.inner).poll_frame(unwoken);
+        }
+        if let Poll::Ready(frame) = &read {
+            self.rest_at_end(frame.is_none() || self.inner.is_end_stream());
+        }
+        read
+    }
+
+    fn rest_at_end(&mut self, ended: bool) {
+        if let Some(line) = self.line.take_if(|_| ended) {
+            self.pool.put(line);
+        }
     }
 
     /// Returns true once the alarm rings for good; an alarm set before the last frame is set anew.
@@ -51,7 +84,7 @@ impl Body for TimedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamFailure>>> {
-        match Pin::new(&mut self.inner).poll_frame(context) {
+        match self.read(context) {
             Poll::Ready(frame) => {
                 self.moved = Instant::now();
                 Poll::Ready(frame.map(|read| read.map_err(|error| UpstreamFailure::cut(&error))))
@@ -69,5 +102,20 @@ impl Body for TimedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// The last event of a stream is often read with the end behind it still unseen; then the connection is kept as well.
+impl Drop for TimedBody {
+    fn drop(&mut self) {
+        if self.line.is_some() {
+            drop(self.read(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+}
+
+impl fmt::Debug for TimedBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TimedBody(…)")
     }
 }

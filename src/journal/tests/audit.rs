@@ -108,7 +108,7 @@ fn rewrite(lines: &mut [(usize, Vec<u8>)], index: usize) {
     let before = chain::Line::read(&before).unwrap();
     let mut link = chain::Link { seq: before.seq, hash: before.hash };
     let mut forged = Vec::new();
-    link.chain(&exchange(&RequestId::generate(), 0).to_json().unwrap(), &mut forged);
+    link.chain(&exchange(&RequestId::generate(), 0).to_line().unwrap().into_bytes(), &mut forged);
     lines[index].1 = forged;
 }
 

@@ -149,7 +149,7 @@ proptest! {
         for size in groups {
             let costs = cost..cost + size as i64;
             let records: Vec<_> =
-                costs.map(|cost| exchange(&RequestId::generate(), cost).to_json().unwrap()).collect();
+                costs.map(|cost| exchange(&RequestId::generate(), cost).to_line().unwrap().into_bytes()).collect();
             while tail.write(records.iter().map(Vec::as_slice)).is_err() {}
             cost += size as i64;
         }
