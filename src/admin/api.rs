@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri, header};
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::gate::Caller;
 use super::reply::Problem;
 use super::{AdminState, Sources};
 
@@ -63,7 +64,7 @@ pub(super) struct ExplainParameters {
     request_id: String,
 }
 
-type Query<T> = Result<axum::extract::Query<T>, QueryRejection>;
+pub(super) type Query<T> = Result<axum::extract::Query<T>, QueryRejection>;
 
 pub(super) async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
@@ -91,10 +92,6 @@ pub(super) async fn usage(
 
 pub(super) async fn tenants(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
     blocking(&state, |sources| (sources.tenants)()).await.map(Json)
-}
-
-pub(super) async fn keys(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
-    blocking(&state, |sources| (sources.keys)()).await.map(Json)
 }
 
 pub(super) async fn config(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
@@ -125,15 +122,12 @@ pub(super) async fn explain_body(
 }
 
 /// Answers 200 with what is in force now, or 400 with the problems; then what was in force stays.
-pub(super) async fn reload(State(state): State<AdminState>) -> Result<Response, Problem> {
-    Ok(match blocking(&state, |sources| (sources.reload)()).await? {
-        Ok(report) => Json(report).into_response(),
-        Err(problems) => {
-            let message = "the configuration was not loaded; the one before stays in force";
-            let error = json!({"type": "invalid_request_error", "message": message, "problems": problems});
-            (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response()
-        }
-    })
+pub(super) async fn reload(
+    State(state): State<AdminState>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, Problem> {
+    let reloaded = blocking(&state, move |sources| (sources.reload)(caller.0)).await?;
+    reloaded.map(Json).map_err(Problem::Configuration)
 }
 
 pub(super) async fn not_found(uri: Uri) -> Problem {
@@ -154,7 +148,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.map_err(|_| Problem::Internal("the answer could not be computed".to_owned()))
 }
 
-fn parameters<T>(query: Query<T>) -> Result<T, Problem> {
+pub(super) fn parameters<T>(query: Query<T>) -> Result<T, Problem> {
     query.map(|query| query.0).map_err(|rejection| Problem::Invalid(rejection.body_text()))
 }
 

@@ -1,6 +1,6 @@
 //! Stands before every admin route: who may call, from which page, how often.
 //!
-//! With a token, callers present it as `Authorization: Bearer`, or a browser as the password of HTTP Basic with
+//! With a token, callers present it as `Authorization: Bearer` or `x-api-key`, or a browser as the password of HTTP Basic with
 //! any user name; both are compared in constant time. Without a token (loopback only) the `Host` header must
 //! name this machine, so that a foreign page cannot reach us through a name that it points here. `/healthz` and
 //! `/readyz` are open to all. Calls that change something must not come from a foreign page: they need a JSON
@@ -45,20 +45,27 @@ struct Failures {
 enum Proof {
     /// No token is configured.
     NotNeeded,
-    /// A bearer token; no browser sends it by itself.
+    /// A bearer token or `x-api-key`; no browser sends either by itself.
     Bearer,
     /// HTTP Basic; a browser repeats it by itself.
     Basic,
 }
 
+/// Who is calling, as changes are written down: `token:` and eight digits of the token's digest, or `loopback`.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) String);
+
 /// Lets a request through or refuses it, and sets the security headers either way.
-pub(super) async fn stand(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub(super) async fn stand(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let address = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical());
     let mut response = match gate.check(&request, address) {
-        Ok(()) => next.run(request).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -75,34 +82,44 @@ impl Gate {
         Self { access, clock, calls: RateLimiter::direct(quota), failures: Mutex::default() }
     }
 
-    fn check(&self, request: &Request, address: IpAddr) -> Result<(), Problem> {
+    fn check(&self, request: &Request, address: IpAddr) -> Result<Caller, Problem> {
         if matches!(request.uri().path(), "/healthz" | "/readyz") {
-            return Ok(());
+            return Ok(Caller("anyone".to_owned()));
         }
         if self.calls.check().is_err() {
             return Err(Problem::TooOften("too many admin calls; try again in a second".to_owned(), 1));
         }
-        let proof = match (self.access.token)() {
-            Some(token) => self.login(&token, request.headers(), address)?,
+        let (proof, caller) = match (self.access.token)() {
+            Some(token) => (self.login(&token, request.headers(), address)?, token_id(&token)),
             // A reload took the token away, but the listener stays where it was.
             None if !self.access.listen.ip().is_loopback() => {
                 return Err(Problem::Forbidden(
                     "without a token the admin listener must be on loopback".to_owned(),
                 ));
             }
-            None => self.check_host(request).map(|()| Proof::NotNeeded)?,
+            None => {
+                self.check_host(request)?;
+                (Proof::NotNeeded, "loopback".to_owned())
+            }
         };
-        check_page(request, proof)
+        check_page(request, proof)?;
+        Ok(Caller(caller))
     }
 
     fn login(&self, token: &Secret, headers: &HeaderMap, address: IpAddr) -> Result<Proof, Problem> {
-        let Some(presented) = headers.get(header::AUTHORIZATION) else {
+        let presented = (headers.get(header::AUTHORIZATION), headers.get(API_KEY));
+        if presented == (None, None) {
             return Err(Problem::Unauthenticated(
-                "the admin token is required: send `Authorization: Bearer …`".to_owned(),
+                "the admin token is required: send `Authorization: Bearer …` or `x-api-key`".to_owned(),
             ));
-        };
+        }
         self.refuse_locked(address)?;
-        match proof(token, presented.as_bytes()) {
+        let by_key = |key: &HeaderValue| token.matches(key.as_bytes()).then_some(Proof::Bearer);
+        let proof = match presented {
+            (Some(presented), _) => proof(token, presented.as_bytes()),
+            (None, key) => key.and_then(by_key),
+        };
+        match proof {
             Some(proof) => Ok(proof),
             None => Err(self.note_failure(address)),
         }
@@ -166,15 +183,22 @@ fn check_page(request: &Request, proof: Proof) -> Result<(), Problem> {
     if value(FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return Err(Problem::Forbidden("calls from other sites are refused".to_owned()));
     }
+    // A browser asks before it sends any other method or content type to another site.
     let json = value(header::CONTENT_TYPE)
         .and_then(|kind| kind.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if request.uri().path() == "/admin/v1/reload" && !json {
+    if *request.method() == Method::POST && request.uri().path() != "/admin/v1/explain" && !json {
         return Err(Problem::MediaType(
             "send `content-type: application/json`, or the token as `Authorization: Bearer …`".to_owned(),
         ));
     }
     Ok(())
+}
+
+/// Names a token without telling it: a few digits of a digest made for this alone.
+fn token_id(token: &Secret) -> String {
+    let digest = blake3::derive_key("tercet 2026 admin token id", token.expose().as_bytes());
+    format!("token:{}", &blake3::Hash::from_bytes(digest).to_hex()[..8])
 }
 
 fn locked(left: Duration) -> Problem {
@@ -236,6 +260,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
+/// As the API's own clients present an admin key; no browser sends it by itself.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const HOST_MESSAGE: &str =

@@ -1,14 +1,16 @@
 //! The admin listener's routes: health, metrics, the JSON API and the dashboard.
 //!
-//! Shows and never decides: everything comes from [`Sources`], functions that the gateway fills in, which may
-//! compute for a while and therefore run on blocking threads. `gate` stands before every route: who may call,
+//! Shows and asks, and never decides: everything comes from [`Sources`], functions that the gateway fills in,
+//! which may take a while and therefore run on blocking threads. `gate` stands before every route: who may call,
 //! from which page, how often; it also sets the security headers. Errors are always
-//! `{"error": {"type", "message"}}`.
+//! `{"type": "error", "error": {"type", "message"}}`.
 //!
-//! Bounds: bodies of `explain` 32 MiB, all others none; 500 calls a second (burst 1,000) over all callers; ten
+//! Bounds: bodies of `explain` 32 MiB, of changes 1 MiB; 500 calls a second (burst 1,000) over all callers; ten
 //! failed logins per address, then one more every six seconds, and a minute's pause after each beyond.
 
 mod api;
+mod change;
+mod changes;
 mod dashboard;
 mod format;
 mod gate;
@@ -21,13 +23,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
 
 pub use api::{Explained, UsageQuery};
+pub use change::{Asked, Change, ChangeQuery, Changed};
 pub use overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 pub use reply::Problem;
 
@@ -47,8 +50,12 @@ pub struct Sources {
     pub explain: Box<dyn Fn(Explained) -> Result<Value, Problem> + Send + Sync>,
     /// The effective configuration, secrets masked.
     pub config: Box<dyn Fn() -> Value + Send + Sync>,
-    /// Loads the configuration again; the problems where it stays as it was.
-    pub reload: Box<dyn Fn() -> Result<Value, Value> + Send + Sync>,
+    /// Loads the configuration again for somebody; the problems where it stays as it was.
+    pub reload: Box<dyn Fn(String) -> Result<Value, Value> + Send + Sync>,
+    /// Makes a change, or says what it would do.
+    pub change: Box<dyn Fn(Change) -> Result<Changed, Problem> + Send + Sync>,
+    /// What was changed, newest first.
+    pub changes: Box<dyn Fn(ChangeQuery) -> Result<Value, Problem> + Send + Sync>,
     /// Sequence and hash of the journal's last record.
     pub journal_head: Box<dyn Fn() -> Value + Send + Sync>,
     /// What the dashboard shows.
@@ -85,12 +92,11 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
         .route("/admin/v1/usage", get(api::usage))
-        .route("/admin/v1/tenants", get(api::tenants))
-        .route("/admin/v1/keys", get(api::keys))
         .route("/admin/v1/explain", get(api::explain_record).post(api::explain_body))
         .route("/admin/v1/config", get(api::config))
         .route("/admin/v1/reload", post(api::reload))
         .route("/admin/v1/journal/head", get(api::journal_head))
+        .merge(changing())
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
@@ -98,7 +104,24 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .with_state(state)
 }
 
+/// Everything that changes something takes a small body.
+fn changing() -> Router<AdminState> {
+    Router::new()
+        .route("/admin/v1/gateway", patch(changes::gateway))
+        .route("/admin/v1/tenants", get(api::tenants).post(changes::create_tenant))
+        .route("/admin/v1/tenants/{name}", get(changes::tenant).patch(changes::tenant_change))
+        .route("/admin/v1/keys", get(changes::keys).post(changes::create_key))
+        .route(
+            "/admin/v1/keys/{id}",
+            get(changes::key).patch(changes::key_change).delete(changes::revoke_key),
+        )
+        .route("/admin/v1/keys/{id}/rotate", post(changes::rotate_key))
+        .route("/admin/v1/changes", get(changes::list))
+        .layer(DefaultBodyLimit::max(CHANGE_MAX_BYTES))
+}
+
 const BODY_MAX_BYTES: usize = 32 << 20;
+const CHANGE_MAX_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
-//! The one shape of an error: `{"error": {"type", "message"}}`.
+//! The one shape of an error: `{"type": "error", "error": {"type", "message"}}`, as the Messages API has it.
+//!
+//! Where a configuration was refused, `error.problems` holds what `tercet check --json` would say.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Why a call was refused or failed; the message is shown to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +13,9 @@ pub enum Problem {
     /// The call makes no sense: 400.
     #[error("{0}")]
     Invalid(String),
+    /// The configuration that would come of it is wrong: 400, with the problems.
+    #[error("{}", told(.0))]
+    Configuration(Value),
     /// No token, or a wrong one: 401.
     #[error("{0}")]
     Unauthenticated(String),
@@ -23,6 +28,9 @@ pub enum Problem {
     /// The route exists, the method does not: 405.
     #[error("{0}")]
     Method(String),
+    /// It clashes with what is there: 409.
+    #[error("{0}")]
+    Conflict(String),
     /// The body is too large: 413.
     #[error("{0}")]
     TooLarge(String),
@@ -43,10 +51,11 @@ pub enum Problem {
 impl Problem {
     const fn status_and_type(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
+            Self::Invalid(_) | Self::Configuration(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_error"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found_error"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "invalid_request_error"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
             Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
@@ -60,7 +69,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, kind) = self.status_and_type();
-        let body = json!({"error": {"type": kind, "message": self.to_string()}});
+        let mut body = json!({"type": "error", "error": {"type": kind, "message": self.to_string()}});
+        if let Self::Configuration(problems) = &self {
+            body["error"]["problems"] = problems.clone();
+        }
         let mut response = (status, Json(body)).into_response();
         match self {
             Self::TooOften(_, seconds) => {
@@ -74,4 +86,13 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// Tells the first problem in one line; the others are listed beside it.
+fn told(problems: &Value) -> String {
+    let first = problems.get(0).unwrap_or(problems);
+    let text = |name: &str| first.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let key = text("key").map_or_else(String::new, |key| format!("{key}: "));
+    let hint = text("hint").map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{key}{}{hint}", text("message").unwrap_or("the configuration is wrong"))
 }

@@ -195,12 +195,12 @@ async fn a_reload_cannot_be_sent_by_a_foreign_page() {
 #[tokio::test]
 async fn a_failed_reload_tells_the_problems() {
     let mut broken = sources(overview());
-    broken.reload = Box::new(|| Err(json!(["line 3: unknown key"])));
+    broken.reload = Box::new(|_| Err(json!([{"message": "unknown key"}])));
     let mut router = router(broken, access(None), clock());
     let request = request("POST /admin/v1/reload", &[("content-type", "application/json")]);
     let answer = call(&mut router, request).await;
     assert_eq!(answer.status, 400);
-    assert_eq!(answer.json()["error"]["problems"], json!(["line 3: unknown key"]));
+    assert_eq!(answer.json()["error"]["problems"], json!([{"message": "unknown key"}]));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::configured;
 use super::ending::{Ending, Exit, Failure, print, print_json, tell};
 use super::table::{Column, Table};
-use crate::secret::KeyHash;
+use crate::secret::{self, KeyHash};
 
 /// Makes, hashes and lists keys.
 #[derive(Subcommand, Debug)]
@@ -69,22 +69,13 @@ pub(super) fn keys(asked: &Keys) -> Ending {
     }
 }
 
-/// Returns a new key.
-pub(super) fn new_key() -> Result<String, Failure> {
-    Ok(format!("tct-{}", base64url(&random::<32>()?)))
-}
-
-/// Returns random bytes in hexadecimal.
-pub(super) fn random_hex<const COUNT: usize>() -> Result<String, Failure> {
-    Ok(random::<COUNT>()?.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 fn create(asked: &Create) -> Ending {
-    let key = new_key()?;
+    let key = secret::new_key().map_err(Failure::run)?;
+    let key = key.expose();
     let hash = KeyHash::of(key.as_bytes()).to_string();
     let id = match &asked.id {
         Some(id) => id.clone(),
-        None => format!("{}-{}", asked.user.as_deref().unwrap_or(&asked.tenant), random_hex::<3>()?),
+        None => secret::new_key_id(asked.user.as_deref().unwrap_or(&asked.tenant)).map_err(Failure::run)?,
     };
     if asked.json {
         print_json(&json!({"id": id, "key": key, "hash": hash}))?;
@@ -143,26 +134,6 @@ fn list(asked: &List) -> Ending {
     Ok(Exit::Ok)
 }
 
-fn random<const COUNT: usize>() -> Result<[u8; COUNT], Failure> {
-    let mut bytes = [0; COUNT];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::run("the system gave no random bytes"))?;
-    Ok(bytes)
-}
-
-/// Base64 with the URL alphabet and no padding (RFC 4648, section 5).
-fn base64url(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..=chunk.len() {
-            let index = usize::try_from(word >> (18 - 6 * place) & 63).unwrap_or(0);
-            text.push(ALPHABET.get(index).copied().map_or('-', char::from));
-        }
-    }
-    text
-}
-
 /// Writes a name as a TOML string; names hold no control characters, so JSON's escapes are TOML's.
 fn quoted(name: &str) -> String {
     Value::from(name).to_string()
@@ -183,32 +154,5 @@ fn read_name(text: &str) -> Result<String, String> {
     }
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const KEY_BYTES_MAX: u64 = 4_096;
 const NAME_BYTES_MAX: usize = 128;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64url_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg"),
-            ("fo", "Zm8"),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-            ("\u{3ff}", "z78"),
-        ] {
-            assert_eq!(base64url(bytes.as_bytes()), text);
-        }
-    }
-
-    #[test]
-    fn keys_are_long_and_never_the_same() {
-        let (one, other) = (new_key().unwrap(), new_key().unwrap());
-        assert_eq!((one.len(), one.get(..4)), (47, Some("tct-")));
-        assert_ne!(one, other);
-    }
-}

@@ -19,7 +19,7 @@ use super::source::{Surroundings, readable};
 use super::value::{Count, Permille, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode, Quota,
-    Reserve, Routing, Scope, Server, Telemetry, Tiers, Tls, Upstream,
+    Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream,
 };
 use super::{redis, tenants};
 use crate::secret::Secret;
@@ -69,6 +69,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         },
         catalog: check.file(file.catalog.as_ref()),
         version: String::new(),
+        source: Source::default(),
         server,
         admin,
         upstream,

@@ -85,6 +85,7 @@ fn tenant(tenant: &Tenant) -> Value {
     let mut described = json!({
         "users": users,
         "keys": tenant.keys.iter().map(key).collect::<Vec<_>>(),
+        "disabled": tenant.disabled,
         "routing": routing(&tenant.routing),
         "cache": { "enabled": tenant.cache.enabled, "ttl": duration(tenant.cache.ttl) },
         "allow_paths": tenant.allow_paths,
@@ -106,6 +107,7 @@ fn key(key: &Key) -> Value {
         "user": key.user,
         "hash": MASK,
         "expires": key.expires.map(|moment| moment.to_string()),
+        "previous": key.previous.map(|previous| json!({ "hash": MASK, "expires": previous.expires.to_string() })),
         "allow_user_header": key.allow_user_header,
     });
     add(&mut described, "", &key.ceilings);

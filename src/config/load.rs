@@ -4,15 +4,18 @@
 //! most 32; a file is either right as a whole or gives no configuration at all.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::amend::Amendments;
 use super::check::{self, Check};
 use super::problem::{ConfigProblem, Finding};
 use super::read::{PROBLEMS_MAX, Reading, read};
 use super::schema::File;
-use super::source::{FILE_BYTES_MAX, Surroundings, environment, read_bounded};
+use super::source::{FILE_BYTES_MAX, Recorder, Surroundings, environment, read_bounded};
+use super::value::FromText;
 
 /// Reads and checks the file at `path`, with the process's environment.
 ///
@@ -37,14 +40,45 @@ pub fn parse(
     path: Option<&Path>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Vec<ConfigProblem>> {
-    let Reading { file, mut findings, keys } = read(text);
+    parse_amended(text, path, environment, &Amendments::default())
+}
+
+impl Config {
+    /// Reads the same text again with amendments laid over it; variables have the values they had.
+    ///
+    /// Files it names are read anew.
+    ///
+    /// # Errors
+    ///
+    /// Every problem that could be found, 32 at most; one of the amendments has a key and no place.
+    pub fn amended(&self, amendments: &Amendments) -> Result<Self, Vec<ConfigProblem>> {
+        let source = &self.source;
+        let variables = |name: &str| source.variable(name);
+        let amended = parse_amended(&source.text, source.path.as_deref(), &variables, amendments)?;
+        // Without a file the journal's place is not that of an empty text; and it never changes while running.
+        Ok(Self { journal: self.journal.clone(), ..amended })
+    }
+}
+
+fn parse_amended(
+    text: &str,
+    path: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    amendments: &Amendments,
+) -> Result<Config, Vec<ConfigProblem>> {
+    let recorder = Recorder::new(environment);
+    let environment = |name: &str| recorder.look_up(name);
+    let Reading { file, mut findings, keys } = read(text, amendments);
     let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
-    let surroundings = Surroundings { folder, environment, complete: findings.is_empty() };
+    let surroundings = Surroundings { folder, environment: &environment, complete: findings.is_empty() };
     let mut check = Check { surroundings: &surroundings, findings: Vec::new() };
     let config = file.map(|file| check::config(&mut check, &file));
     findings.append(&mut check.findings);
     match config {
-        Some(config) if findings.is_empty() => Ok(Config { version: version_of(text, &config), ..config }),
+        Some(config) if findings.is_empty() => {
+            let version = version_of(text, &config, amendments);
+            Ok(Config { version, source: recorder.source(text, path, amendments), ..config })
+        }
         _ => {
             findings.sort_by_key(|finding| finding.span.as_ref().map_or(0, |span| span.start));
             findings.truncate(PROBLEMS_MAX);
@@ -70,7 +104,7 @@ pub(super) fn default_config_with(environment: &dyn Fn(&str) -> Option<String>) 
     let mut check = Check { surroundings: &surroundings, findings: Vec::new() };
     let mut config = check::config(&mut check, &File::default());
     config.journal.path = data_folder(environment);
-    config.version = version_of("", &config);
+    config.version = version_of("", &config, &Amendments::default());
     config
 }
 
@@ -79,6 +113,14 @@ pub(super) fn default_config_with(environment: &dyn Fn(&str) -> Option<String>) 
 pub fn resolve_default_path() -> Option<PathBuf> {
     let path = PathBuf::from("tercet.toml");
     path.is_file().then_some(path)
+}
+
+/// Reads a duration such as `1h30m`, for callers that take one outside of a file.
+///
+/// # Errors
+/// What is wrong, and a hint after a line break.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::from_text(text)
 }
 
 /// Returns a digest of the file at `path` and of every file it refers to; it changes when any of them does.
@@ -108,12 +150,15 @@ fn data_folder(environment: &dyn Fn(&str) -> Option<String>) -> PathBuf {
         .map_or_else(|| PathBuf::from("data"), |folder| folder.join("tercet"))
 }
 
-/// Names the policy: the text and the catalog it refers to.
-fn version_of(text: &str, config: &Config) -> String {
+/// Names the policy: the text, the catalog it refers to, and what was changed since.
+fn version_of(text: &str, config: &Config, amendments: &Amendments) -> String {
     let mut hasher = blake3::Hasher::new();
     absorb(&mut hasher, Some(text.as_bytes()));
     if let Some(catalog) = &config.catalog {
         absorb(&mut hasher, read_bounded(catalog, FILE_BYTES_MAX).ok().as_deref());
+    }
+    if !amendments.is_empty() {
+        absorb(&mut hasher, Some(amendments.digested().as_bytes()));
     }
     hasher.finalize().to_hex().chars().take(VERSION_DIGITS).collect()
 }

@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use crate::money::NanoUsd;
-use crate::secret::{KeyHash, Secret};
+use crate::secret::Secret;
 use crate::tier::Tier;
 
+mod amend;
 mod check;
 mod describe;
 mod excerpt;
@@ -31,12 +32,13 @@ mod tenants;
 mod tests;
 mod value;
 
+pub use amend::{Amendments, CREATED, FORGET, Touched};
 pub use describe::describe;
-pub use load::{default_config, digest_of_files, load, parse, resolve_default_path};
+pub use load::{default_config, digest_of_files, load, parse, parse_duration, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
 pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
-pub use source::environment;
-pub use tenants::is_kept_apart;
+pub use source::{Source, environment};
+pub use tenants::{Guards, Key, Previous, Tenant, is_kept_apart};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub catalog: Option<PathBuf>,
     /// BLAKE3 of the effective text, 12 hex digits; names the policy in records.
     pub version: String,
+    /// What it was read from.
+    pub source: Source,
 }
 
 /// `[server]`
@@ -304,57 +308,6 @@ pub struct Quota {
     pub daily_tokens: Option<u64>,
     /// Per calendar month.
     pub monthly_tokens: Option<u64>,
-}
-
-/// `[tenants.NAME]`
-#[derive(Clone, Debug)]
-pub struct Tenant {
-    /// Ceilings of the tenant as a whole.
-    pub ceilings: Ceilings,
-    /// What each user gets who has nothing of their own.
-    pub user_ceilings: Ceilings,
-    /// Users with ceilings of their own; sections given there replace the tenant's user defaults.
-    pub users: BTreeMap<String, Ceilings>,
-    /// Keys of the tenant.
-    pub keys: Vec<Key>,
-    /// The gateway's routing with the tenant's changes.
-    pub routing: Routing,
-    /// The gateway's cache switch with the tenant's change (`[tenants.NAME.cache] enabled, ttl`).
-    pub cache: Cache,
-    /// Other `/v1/*` paths the tenant may use with our credential; a trailing `*` matches the rest.
-    pub allow_paths: Vec<String>,
-    /// `[tenants.NAME.guards]`
-    pub guards: Guards,
-}
-
-/// Guards of a tenant; all off by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guards {
-    /// Largest request body.
-    pub max_body_bytes: Option<u64>,
-    /// Most messages in a request.
-    pub max_messages: Option<u64>,
-    /// Largest `max_tokens`.
-    pub max_output_tokens: Option<u64>,
-    /// Tool names or types that are refused.
-    pub deny_tools: Vec<String>,
-}
-
-/// `[[tenants.NAME.keys]]`
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// Names the key in records; unique in the gateway.
-    pub id: String,
-    /// The user it stands for; the key's id where none is named.
-    pub user: String,
-    /// Hash of what a client presents.
-    pub hash: KeyHash,
-    /// Refused from then on.
-    pub expires: Option<Timestamp>,
-    /// Whether `x-tercet-user` may name the user.
-    pub allow_user_header: bool,
-    /// Ceilings of the key.
-    pub ceilings: Ceilings,
 }
 
 /// Form of log lines.

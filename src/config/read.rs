@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::amend::Amendments;
 use super::excerpt::Secrecy;
 use super::problem::Finding;
 use super::schema::File;
@@ -29,8 +30,9 @@ pub(super) struct Reading {
 #[derive(Debug, Default)]
 pub(super) struct KeyPlaces(Vec<(Range<usize>, Range<usize>, String)>);
 
-/// Reads `text`; a text that is not TOML gives one finding.
-pub(super) fn read(text: &str) -> Reading {
+/// Reads `text` with amendments laid over it; a text that is not TOML gives one finding.
+pub(super) fn read(text: &str, amendments: &Amendments) -> Reading {
+    let amended = amendments.text_behind(text.len());
     let mut table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(error) => {
@@ -41,6 +43,7 @@ pub(super) fn read(text: &str) -> Reading {
             return Reading { file: None, findings: vec![finding], keys: KeyPlaces::default() };
         }
     };
+    amendments.lay_over(table.get_mut(), &amended);
     let mut keys = KeyPlaces::default();
     keys.collect("", table.get_ref());
     let mut findings = Vec::new();

@@ -157,6 +157,7 @@ pub(super) struct Tenant {
     pub(super) user_quota: Section<Quota>,
     pub(super) users: BTreeMap<Spanned<String>, Section<User>>,
     pub(super) keys: Vec<Spanned<Section<Key>>>,
+    pub(super) disabled: Option<bool>,
     pub(super) routing: Section<Routing>,
     pub(super) cache: Section<TenantCache>,
     pub(super) allow_paths: Vec<Spanned<String>>,
@@ -180,10 +181,18 @@ pub(super) struct Key {
     pub(super) secret: Given<Reference>,
     pub(super) hash: Given<Text<KeyHash>>,
     pub(super) expires: Option<Moment>,
+    pub(super) previous: Given<Section<Previous>>,
     pub(super) allow_user_header: Option<bool>,
     pub(super) limits: Section<Limits>,
     pub(super) budget: Section<Budget>,
     pub(super) quota: Section<Quota>,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Previous {
+    pub(super) hash: Given<Text<KeyHash>>,
+    pub(super) expires: Option<Moment>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -1,14 +1,20 @@
 //! What surrounds a file: the folder its paths start from, the environment, and the files it refers to.
 //!
-//! The one place that reads environment variables. A secret is one line of visible ASCII, as it must fit
+//! The one place that reads environment variables. What a configuration was read from is kept with it, so that
+//! amendments can be laid over the very text that is in force. A secret is one line of visible ASCII, as it must fit
 //! into a header; a secret file is at most 64 KiB, any other file at most 16 MiB.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::amend::Amendments;
 use super::schema::Reference;
 use crate::secret::Secret;
 
@@ -22,11 +28,65 @@ pub(super) struct Surroundings<'a> {
     pub(super) complete: bool,
 }
 
+/// What a configuration was read from: its text, its place, the environment variables it named, and what was laid
+/// over it.
+#[derive(Clone, Default)]
+pub struct Source {
+    pub(super) text: Arc<str>,
+    pub(super) path: Option<PathBuf>,
+    variables: Arc<BTreeMap<String, Secret>>,
+    amendments: Arc<Amendments>,
+}
+
+/// Looks up environment variables and remembers those that were there.
+pub(super) struct Recorder<'a> {
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    seen: RefCell<BTreeMap<String, Secret>>,
+}
+
 /// Returns the value of an environment variable that is set and valid UTF-8.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+impl Source {
+    /// Returns what was laid over the text.
+    #[must_use]
+    pub fn amendments(&self) -> &Amendments {
+        &self.amendments
+    }
+
+    /// Returns the value that a variable had when the configuration was read.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).map(|value| value.expose().to_owned())
+    }
+}
+
+/// The text is not shown: a secret may have been written into it by mistake.
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { environment, seen: RefCell::default() }
+    }
+
+    pub(super) fn look_up(&self, name: &str) -> Option<String> {
+        let value = (self.environment)(name)?;
+        self.seen.borrow_mut().insert(name.to_owned(), Secret::new(value.clone()));
+        Some(value)
+    }
+
+    pub(super) fn source(self, text: &str, path: Option<&Path>, amendments: &Amendments) -> Source {
+        let variables = Arc::new(self.seen.into_inner());
+        let amendments = Arc::new(amendments.clone());
+        Source { text: text.into(), path: path.map(Path::to_owned), variables, amendments }
+    }
 }
 
 impl Surroundings<'_> {

@@ -1,17 +1,83 @@
-//! The meaning of `[tenants]`: users, keys, and what may occur once only in the whole gateway.
+//! `[tenants]` and its meaning: users, keys, and what may occur once only in the whole gateway.
 //!
 //! A tenant starts from the gateway's routing and cache and changes what it names. A user's own section
 //! takes the place of the tenant's section for users, section by section.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
+use jiff::Timestamp;
 use toml::Spanned;
 
 use super::check::{Check, budget, count, limits, quota, routing};
 use super::schema::{self, Reference};
 use super::value::Section;
-use super::{Cache, Ceilings, Guards, Key, Routing, Tenant};
+use super::{Cache, Ceilings, Routing};
 use crate::secret::KeyHash;
+
+/// `[tenants.NAME]`
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Ceilings of the tenant as a whole.
+    pub ceilings: Ceilings,
+    /// What each user gets who has nothing of their own.
+    pub user_ceilings: Ceilings,
+    /// Users with ceilings of their own; sections given there replace the tenant's user defaults.
+    pub users: BTreeMap<String, Ceilings>,
+    /// Keys of the tenant.
+    pub keys: Vec<Key>,
+    /// Whether its keys are refused; default false.
+    pub disabled: bool,
+    /// The gateway's routing with the tenant's changes.
+    pub routing: Routing,
+    /// The gateway's cache switch with the tenant's change (`[tenants.NAME.cache] enabled, ttl`).
+    pub cache: Cache,
+    /// Other `/v1/*` paths the tenant may use with our credential; a trailing `*` matches the rest.
+    pub allow_paths: Vec<String>,
+    /// `[tenants.NAME.guards]`
+    pub guards: Guards,
+}
+
+/// Guards of a tenant; all off by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Largest request body.
+    pub max_body_bytes: Option<u64>,
+    /// Most messages in a request.
+    pub max_messages: Option<u64>,
+    /// Largest `max_tokens`.
+    pub max_output_tokens: Option<u64>,
+    /// Tool names or types that are refused.
+    pub deny_tools: Vec<String>,
+}
+
+/// `[[tenants.NAME.keys]]`
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Names the key in records; unique in the gateway.
+    pub id: String,
+    /// The user it stands for; the key's id where none is named.
+    pub user: String,
+    /// Hash of what a client presents.
+    pub hash: KeyHash,
+    /// Refused from then on.
+    pub expires: Option<Timestamp>,
+    /// What a client may present besides until it has the new key.
+    pub previous: Option<Previous>,
+    /// Whether `x-tercet-user` may name the user.
+    pub allow_user_header: bool,
+    /// Ceilings of the key.
+    pub ceilings: Ceilings,
+}
+
+/// The key before a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Hash of what a client presents.
+    pub hash: KeyHash,
+    /// Refused from then on.
+    pub expires: Timestamp,
+}
 
 type File = BTreeMap<Spanned<String>, Section<schema::Tenant>>;
 
@@ -20,6 +86,14 @@ type File = BTreeMap<Spanned<String>, Section<schema::Tenant>>;
 struct Taken {
     ids: HashMap<String, String>,
     hashes: HashMap<KeyHash, String>,
+}
+
+impl Taken {
+    fn hash(&mut self, check: &mut Check<'_>, hash: KeyHash, span: &Range<usize>, tenant: &str) {
+        if let Some(owner) = self.hashes.insert(hash, tenant.to_owned()) {
+            check.report(span.clone(), &format!("the same key is given twice, first to tenant `{owner}`"));
+        }
+    }
 }
 
 /// Gives all tenants their meaning.
@@ -57,6 +131,7 @@ pub(super) fn tenants(
             },
             users,
             keys: section.keys.iter().filter_map(|given| key(check, given, &name, &mut taken)).collect(),
+            disabled: section.disabled.unwrap_or(false),
             routing: routing(check, &section.routing.0, base_routing),
             cache: Cache {
                 enabled: section.cache.0.enabled.unwrap_or(base_cache.enabled),
@@ -116,11 +191,10 @@ fn key(
         (None, Some(hash)) => Some((hash.get_ref().0, hash.span())),
         (Some(secret), None) => hash_of(check, secret).map(|hash| (hash, secret.span())),
     };
-    if let Some((hash, span)) = &hash
-        && let Some(owner) = taken.hashes.insert(*hash, tenant.to_owned())
-    {
-        check.report(span.clone(), &format!("the same key is given twice, first to tenant `{owner}`"));
+    if let Some((hash, span)) = &hash {
+        taken.hash(check, *hash, span, tenant);
     }
+    let previous = file.previous.as_ref().and_then(|given| previous(check, given, tenant, taken));
     let user = file.user.as_ref().map(|user| check.name(user));
     let (id, (hash, _)) = (id?, hash?);
     Some(Key {
@@ -128,6 +202,7 @@ fn key(
         id,
         hash,
         expires: file.expires.map(|moment| moment.0),
+        previous,
         allow_user_header: file.allow_user_header.unwrap_or(false),
         ceilings: Ceilings {
             limits: limits(&file.limits.0),
@@ -135,6 +210,21 @@ fn key(
             quota: quota(&file.quota.0),
         },
     })
+}
+
+fn previous(
+    check: &mut Check<'_>,
+    given: &Spanned<Section<schema::Previous>>,
+    tenant: &str,
+    taken: &mut Taken,
+) -> Option<Previous> {
+    let file = &given.get_ref().0;
+    if file.hash.is_none() || file.expires.is_none() {
+        check.absent(Some(given.span()), "`previous` needs both `hash` and `expires`");
+    }
+    let (hash, expires) = (file.hash.as_ref()?, file.expires.as_ref()?);
+    taken.hash(check, hash.get_ref().0, &hash.span(), tenant);
+    Some(Previous { hash: hash.get_ref().0, expires: expires.0 })
 }
 
 fn hash_of(check: &mut Check<'_>, secret: &Spanned<Reference>) -> Option<KeyHash> {

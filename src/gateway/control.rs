@@ -9,18 +9,21 @@ use serde_json::{Value, json};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
+use super::changes::differing;
 use super::{Origin, rebuild};
 use crate::config::{self, Config, Mode};
 use crate::journal::AdminRecord;
-use crate::pipeline::Tercet;
+use crate::pipeline::{Snapshot, Tercet};
 use crate::server::Certificates;
 
 /// What can be done to a running gateway.
 pub struct Control {
-    tercet: Arc<Tercet>,
+    pub(super) tercet: Arc<Tercet>,
     origin: Origin,
     certificates: Option<Arc<Certificates>>,
     seen: Mutex<[u8; 32]>,
+    /// Held on a blocking thread while one reload or change is made, so that none undoes another.
+    pub(super) changing: Mutex<()>,
     leaked: Mutex<u64>,
 }
 
@@ -31,7 +34,8 @@ impl Control {
         tercet.runtime.metrics.expect_tenants(if names.is_empty() { &["default"] } else { &names });
         tercet.runtime.metrics.record_reload(&snapshot.config.version, tercet.runtime.clock.now());
         let seen = Mutex::new(origin.file.as_deref().map(config::digest_of_files).unwrap_or_default());
-        Self { tercet, origin, certificates, seen, leaked: Mutex::new(0) }
+        let (changing, leaked) = (Mutex::default(), Mutex::default());
+        Self { tercet, origin, certificates, seen, changing, leaked }
     }
 
     /// Reads the configuration again and puts it in force; `who` is written down.
@@ -39,7 +43,9 @@ impl Control {
     /// # Errors
     /// The problems, as the admin API shows them; the configuration in force stays.
     pub fn reload(&self, who: &str) -> Result<Value, Value> {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.replace(who);
+        drop(changing);
         if let Err(problems) = &reloaded {
             self.tercet.runtime.metrics.record_failed_reload();
             tracing::error!(%problems, "configuration not reloaded, the old one stays");
@@ -52,49 +58,55 @@ impl Control {
             return Err(json!([{ "message": "this gateway was started without a configuration file" }]));
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = config::digest_of_files(file);
-        let loaded = config::load(file).map_err(|problems| {
-            Value::Array(problems.iter().map(config::ConfigProblem::to_json).collect())
-        })?;
         let before = self.tercet.snapshot.load_full();
-        let loaded = with_mode(loaded, self.origin.mode);
-        let public_url = before.config.server.public_url.clone();
-        let mut loaded = loaded;
+        let amendments = before.config.source.amendments();
+        let loaded = config::load(file)
+            .and_then(|loaded| loaded.amended(amendments))
+            .map_err(|problems| problems_json(&problems))?;
         if loaded.server.listen != before.config.server.listen
             || loaded.admin.listen != before.config.admin.listen
         {
             tracing::warn!("listen addresses change with a restart only");
         }
-        if loaded.server.listen.port() == 0 {
-            loaded.server.public_url = public_url;
-        }
-        let built = rebuild::snapshot(loaded, Some(&before));
-        let snapshot = built.map_err(|problem| json!([{ "message": problem.to_string() }]))?;
+        let snapshot = self.compile(loaded, &before)?;
         if let (Some(certificates), Some(files)) = (&self.certificates, &snapshot.config.server.tls) {
             let renewed = certificates.reload(files);
             renewed.map_err(|problem| json!([{ "message": problem.to_string() }]))?;
         }
         let version = snapshot.config.version.clone();
-        self.put_in_force(snapshot, who, &before.config.version);
+        let (old, new) = differing(&config::describe(&before.config), &config::describe(&snapshot.config));
+        let runtime = &self.tercet.runtime;
+        let record = AdminRecord {
+            timestamp: runtime.clock.now(),
+            action: "config.reload".to_owned(),
+            who: who.to_owned(),
+            subject: Some("config".to_owned()),
+            before: to_raw_value(&old).ok(),
+            after: to_raw_value(&new).ok(),
+            change: None,
+        };
+        self.put_in_force(snapshot);
+        runtime.tasks.spawn(runtime.journal.append(&record.into()));
+        tracing::info!(policy_version = version, "configuration reloaded");
         Ok(json!({ "policy_version": version }))
     }
 
-    fn put_in_force(&self, snapshot: crate::pipeline::Snapshot, who: &str, before: &str) {
+    /// Compiles what was read again: the command line's mode and the port that the system chose stay.
+    pub(super) fn compile(&self, config: Config, before: &Snapshot) -> Result<Snapshot, Value> {
+        let mut config = with_mode(config, self.origin.mode);
+        if config.server.listen.port() == 0 {
+            config.server.public_url.clone_from(&before.config.server.public_url);
+        }
+        let built = rebuild::snapshot(config, Some(before));
+        built.map_err(|problem| json!([{ "message": problem.to_string() }]))
+    }
+
+    pub(super) fn put_in_force(&self, snapshot: Snapshot) {
         let runtime = &self.tercet.runtime;
-        let now = runtime.clock.now();
-        let version = snapshot.config.version.clone();
         let names: Vec<&str> = snapshot.config.tenants.keys().map(String::as_str).collect();
         runtime.metrics.expect_tenants(&names);
-        runtime.metrics.record_reload(&version, now);
-        let record = AdminRecord {
-            timestamp: now,
-            action: "config.reload".to_owned(),
-            who: who.to_owned(),
-            before: to_raw_value(before).ok(),
-            after: to_raw_value(&version).ok(),
-        };
+        runtime.metrics.record_reload(&snapshot.config.version, runtime.clock.now());
         self.tercet.snapshot.store(Arc::new(snapshot));
-        runtime.tasks.spawn(runtime.journal.append(&record.into()));
-        tracing::info!(policy_version = version, "configuration reloaded");
     }
 
     fn changed(&self) -> bool {
@@ -138,6 +150,10 @@ pub(super) async fn watch_files(
         });
         drop(looked.await);
     }
+}
+
+pub(super) fn problems_json(problems: &[config::ConfigProblem]) -> Value {
+    problems.iter().map(config::ConfigProblem::to_json).collect()
 }
 
 /// Puts a mode given on the command line over the file's, for every tenant.

@@ -4,7 +4,9 @@
 //! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
 //! read in the background, the journal. Nothing is decided here about any request.
 
+mod changes;
 mod control;
+mod plan;
 mod problem;
 mod rebuild;
 mod sources;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Mode};
+use crate::journal::Stream;
 use crate::limit::{Gate, GateKind};
 use crate::pipeline::{self, Refused, Tercet};
 use crate::server::{Door, Drained, Listener};
@@ -67,6 +70,7 @@ impl Gateway {
     pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
         // Listened for from the start: unheard, a SIGHUP would end the process.
         let hangups = signal(SignalKind::hangup());
+        let (config, changes) = changes::restore(config)?;
         let config = control::with_mode(config, origin.mode);
         let admin_listen = config.admin.listen;
         let drain_timeout = config.server.drain_timeout;
@@ -77,6 +81,10 @@ impl Gateway {
         let admin_address = admin.local_addr().unwrap_or(admin_listen);
         let config = control::with_address(config, data.address());
         let tercet = Arc::new(rebuild::tercet(config, Clock::default()).await?);
+        // The journal is ours from here on; what was read before it was must still be all there is.
+        if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
+            return Err(StartProblem::Changing);
+        }
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates()));
         Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
     }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::catalog::CatalogProblem;
-use crate::journal::OpenFailure;
+use crate::config::ConfigProblem;
+use crate::journal::{OpenFailure, WalkFailure};
 use crate::server::ListenProblem;
 use crate::upstream::UpstreamProblem;
 
@@ -51,9 +52,32 @@ pub enum StartProblem {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenFailure),
+    /// The journal's changes cannot be read.
+    #[error("{0}; `tercet audit verify` says more")]
+    Unreadable(#[from] WalkFailure),
+    /// A change in the journal that cannot be read; of a later version, perhaps.
+    #[error(
+        "change {seq} in the journal cannot be restored: {what}; was it made by a later version of Tercet?"
+    )]
+    Change {
+        /// The record's number.
+        seq: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file no longer agrees with what was changed since.
+    #[error("the file does not agree with what was changed by the admin API:\n{}", listed(.0))]
+    Changes(Vec<ConfigProblem>),
+    /// Another process changed something while this one started.
+    #[error("another process was ending while this one started; start it again")]
+    Changing,
     /// The metrics.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
+}
+
+fn listed(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
 }
 
 impl StartProblem {
@@ -62,7 +86,11 @@ impl StartProblem {
     pub const fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Catalog(_) | Self::CatalogFile { .. } | Self::TierModel { .. } | Self::Upstream(_)
+            Self::Catalog(_)
+                | Self::CatalogFile { .. }
+                | Self::TierModel { .. }
+                | Self::Upstream(_)
+                | Self::Changes(_)
         )
     }
 }

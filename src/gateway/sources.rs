@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Control;
+use super::{Control, changes};
 use crate::admin::{
     Access, Budget, Explained, Overview, Problem, RecentExchange, SetUp, Sources, Spending, TenantSpending,
     TierShare, UsageQuery,
@@ -38,7 +38,8 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     tercet.runtime.metrics.read_from(move || weak.upgrade().map(|tercet| read(&tercet)).unwrap_or_default());
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
-    let control = Arc::clone(control);
+    let changed = held();
+    let (control, changing) = (Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
         metrics: Box::new(move || metrics.runtime.metrics.render()),
@@ -47,7 +48,9 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         keys: Box::new(move || self::keys(&keys)),
         explain: Box::new(move |asked| self::explain(&explain, asked)),
         config: Box::new(move || config::describe(&config.snapshot.load().config)),
-        reload: Box::new(move || control.reload("admin API")),
+        reload: Box::new(move |who| control.reload(&who)),
+        change: Box::new(move |change| changing.change(&change)),
+        changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),
         journal_head: Box::new(move || journal_head(&head)),
         overview: Box::new(move || self::overview(&overview)),
     }
@@ -104,11 +107,14 @@ fn standing_json(period: Period, standing: &Standing) -> Value {
 fn keys(tercet: &Tercet) -> Value {
     let snapshot = tercet.snapshot.load();
     let tenants = snapshot.config.tenants.iter();
+    let now = tercet.runtime.clock.now();
     let keys = tenants.flat_map(|(tenant, settings)| settings.keys.iter().map(move |key| (tenant, key)));
     let one = |(tenant, key): (&String, &config::Key)| {
         json!({
             "id": key.id, "tenant": tenant, "user": key.user, "allow_user_header": key.allow_user_header,
             "expires": key.expires.map(|expires| expires.to_string()),
+            "previous_expires": key.previous.map(|previous| previous.expires.to_string()),
+            "state": if key.expires.is_some_and(|expires| expires <= now) { "expired" } else { "active" },
         })
     };
     Value::Array(keys.map(one).collect())

@@ -7,6 +7,7 @@
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
 mod chain;
+mod changes;
 mod desk;
 mod entry;
 mod json;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use chain::{Head, RecordHash, Stream};
+pub use changes::changes;
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use recent::{Found, Recent, find};
 pub use record::{

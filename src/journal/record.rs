@@ -348,12 +348,19 @@ pub struct AdminRecord {
     pub timestamp: Timestamp,
     /// What was done, such as `reload` or `key.create`.
     pub action: String,
-    /// Who did it.
+    /// Who did it: `token:` and a digest of the admin token, `loopback` where none is needed, `SIGHUP`, or
+    /// `file change`.
     pub who: String,
+    /// What was changed, such as `tenant:acme` or `key:acme-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// What it was.
     pub before: Option<Box<RawValue>>,
     /// What it is now.
     pub after: Option<Box<RawValue>>,
+    /// What was laid over the configuration, from which a start restores it; keys are hashes there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Box<RawValue>>,
 }
 
 /// The first record of a stream: where its chain begins.

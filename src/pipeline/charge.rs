@@ -101,6 +101,7 @@ pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, String)>
 pub(super) fn stranger(unidentified: Unidentified) -> Refusal {
     match unidentified {
         Unidentified::Missing | Unidentified::Unknown | Unidentified::Expired => Refusal::unauthenticated(),
+        Unidentified::Disabled => Refusal::forbidden("this tenant is disabled; its operator can enable it"),
         Unidentified::UserHeaderNotAllowed => {
             Refusal::forbidden("x-tercet-user: this key may not name a user")
         }

@@ -20,7 +20,7 @@ use crate::store::{Account, AccountId, Accounts};
 /// All keys of a configuration.
 #[derive(Debug)]
 pub struct Directory {
-    keys: HashMap<KeyHash, Arc<Entry>>,
+    keys: HashMap<KeyHash, Presented>,
     keys_by_id: HashMap<Arc<str>, Arc<Entry>>,
     tenants: HashMap<Arc<str>, Arc<TenantEntry>>,
     organisation: Arc<Ceilings>,
@@ -61,10 +61,19 @@ pub enum Unidentified {
     Unknown,
     /// The key has expired.
     Expired,
+    /// The tenant is disabled.
+    Disabled,
     /// The caller is known, but its key may not name a user with `x-tercet-user`.
     UserHeaderNotAllowed,
     /// `x-tercet-user` is empty, longer than 256 bytes, or holds control characters.
     UserHeaderInvalid,
+}
+
+/// What a hash stands for.
+#[derive(Debug)]
+struct Presented {
+    key: Arc<Entry>,
+    expires: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -72,7 +81,6 @@ struct Entry {
     tenant: Arc<TenantEntry>,
     id: Arc<str>,
     user: Arc<str>,
-    expires: Option<Timestamp>,
     allow_user_header: bool,
     ceilings: Arc<Ceilings>,
 }
@@ -83,6 +91,7 @@ struct TenantEntry {
     ceilings: Arc<Ceilings>,
     user_ceilings: Arc<Ceilings>,
     users: BTreeMap<Arc<str>, Arc<Ceilings>>,
+    disabled: bool,
     /// Users that keys stand for, sorted.
     key_users: Vec<Arc<str>>,
 }
@@ -104,7 +113,13 @@ impl Directory {
             for key in &tenant.keys {
                 let of_key = Arc::new(Entry::of(key, &entry));
                 directory.keys_by_id.insert(Arc::clone(&of_key.id), Arc::clone(&of_key));
-                directory.keys.insert(key.hash, of_key);
+                if let Some(previous) = key.previous {
+                    let expires =
+                        key.expires.map_or(previous.expires, |expires| expires.min(previous.expires));
+                    let presented = Presented { key: Arc::clone(&of_key), expires: Some(expires) };
+                    directory.keys.insert(previous.hash, presented);
+                }
+                directory.keys.insert(key.hash, Presented { key: of_key, expires: key.expires });
             }
         }
         directory
@@ -126,9 +141,12 @@ impl Directory {
             return Ok(self.anonymous(credential));
         }
         let presented = KeyHash::of(credential.ok_or(Unidentified::Missing)?);
-        let key = self.keys.get(&presented).ok_or(Unidentified::Unknown)?;
-        if key.expires.is_some_and(|expires| expires <= now) {
+        let Presented { key, expires } = self.keys.get(&presented).ok_or(Unidentified::Unknown)?;
+        if expires.is_some_and(|expires| expires <= now) {
             return Err(Unidentified::Expired);
+        }
+        if key.tenant.disabled {
+            return Err(Unidentified::Disabled);
         }
         let user = match user_header {
             None => Arc::clone(&key.user),
@@ -204,6 +222,7 @@ impl TenantEntry {
             ceilings: shared(&tenant.ceilings),
             user_ceilings: shared(&tenant.user_ceilings),
             users: users.collect(),
+            disabled: tenant.disabled,
             key_users,
         }
     }
@@ -215,7 +234,6 @@ impl Entry {
             tenant: Arc::clone(tenant),
             id: Arc::from(key.id.as_str()),
             user: Arc::from(key.user.as_str()),
-            expires: key.expires,
             allow_user_header: key.allow_user_header,
             ceilings: Arc::new(key.ceilings.clone()),
         }

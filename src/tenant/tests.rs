@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{
     Adaptation, Admin, Cache, Ceiling, Credential, Guards, Journal, Limits, LogFormat, Mode, Redis, Routing,
-    Scope, Server, Telemetry, Tenant, Tiers, Upstream,
+    Scope, Server, Source, Telemetry, Tenant, Tiers, Upstream,
 };
 use crate::store::Level;
 use crate::tier::Tier;
@@ -42,6 +42,7 @@ fn key(id: &str, user: &str, secret: &str) -> Key {
         user: user.into(),
         hash: KeyHash::of(secret.as_bytes()),
         expires: None,
+        previous: None,
         allow_user_header: false,
         ceilings: rpm(4),
     }
@@ -53,6 +54,7 @@ fn tenant(keys: Vec<Key>) -> Tenant {
         user_ceilings: rpm(3),
         users: BTreeMap::from([("ann".to_owned(), rpm(33))]),
         keys,
+        disabled: false,
         routing: routing(),
         cache: cache(),
         allow_paths: Vec::new(),
@@ -92,6 +94,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
         telemetry: Telemetry { log: LogFormat::Json, series_max: 1 },
         catalog: None,
         version: String::new(),
+        source: Source::default(),
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) fn sources(shown: Overview) -> Sources {
             Explained::Body(body) => Ok(json!({"length": body.len()})),
         }),
         config: Box::new(|| json!({})),
-        reload: Box::new(|| Ok(json!({"policy_version": "0123456789ab"}))),
+        changes: Box::new(|_| Ok(json!({"data": []}))),
+        reload: Box::new(|_| Ok(json!({"policy_version": "0123456789ab"}))),
+        change: Box::new(|_| Err(Problem::Internal("not in this test".to_owned()))),
         journal_head: Box::new(|| json!({"seq": 1})),
         overview: Box::new(move || shown.clone()),
     }

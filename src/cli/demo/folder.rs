@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::ending::{Failure, tell};
-use crate::cli::keys::random_hex;
+use crate::secret::random;
 
 /// A folder that is removed when dropped.
 #[derive(Debug)]
@@ -14,7 +14,8 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// Makes a folder of an unguessable name, which must not exist yet.
     pub(super) fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("tercet-demo-{}", random_hex::<8>()?));
+        let path = std::env::temp_dir()
+            .join(format!("tercet-demo-{:016x}", u64::from_be_bytes(random().map_err(Failure::run)?)));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| Failure::run(format_args!("cannot make {}: {error}", path.display())))?;
         Ok(Self(path))

@@ -2,7 +2,7 @@
 //! research group that shares cached answers. Keys are new at every start.
 
 use crate::cli::ending::Failure;
-use crate::cli::keys::new_key;
+use crate::secret;
 use crate::secret::KeyHash;
 
 /// Everyone who asks something in the demo.
@@ -19,7 +19,9 @@ struct Person {
 impl People {
     /// Gives everyone a key.
     pub(super) fn invite() -> Result<Self, Failure> {
-        let invited = EVERYONE.map(|(tenant, user)| Ok(Person { tenant, user, key: new_key()? }));
+        let invited = EVERYONE.map(|(tenant, user)| {
+            Ok(Person { tenant, user, key: secret::new_key().map_err(Failure::run)?.expose().to_owned() })
+        });
         Ok(Self(invited.into_iter().collect::<Result<_, Failure>>()?))
     }
 

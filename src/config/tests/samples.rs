@@ -1,5 +1,6 @@
 //! The sample files are right, and samples and reference name every key there is.
 
+use super::super::Amendments;
 use super::super::read::read;
 use super::{bad, good};
 
@@ -14,7 +15,7 @@ fn keys_of(section: &str) -> Vec<String> {
         None if section.is_empty() => "qqqqqqqqqqqq = 1".to_owned(),
         None => format!("[{section}]\nqqqqqqqqqqqq = 1"),
     };
-    let hint = read(&text).findings.swap_remove(0).hint.expect(section);
+    let hint = read(&text, &Amendments::default()).findings.swap_remove(0).hint.expect(section);
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

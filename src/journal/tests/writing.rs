@@ -20,8 +20,10 @@ fn admin(action: &str) -> Entry {
         timestamp: clock().now(),
         action: action.into(),
         who: "ann".into(),
+        subject: None,
         before: None,
         after: Some(serde_json::value::RawValue::from_string("{\"version\":2}".into()).unwrap()),
+        change: None,
     })
 }
 
