@@ -15,7 +15,7 @@ use tercet::catalog::Catalog;
 use tercet::classify::{RequestHints, classify};
 use tercet::clock::Clock;
 use tercet::config;
-use tercet::route::{Asked, Facts, decide};
+use tercet::route::{Ahead, Asked, Facts, decide};
 use tercet::wire::envelope;
 use tercet::wire::meter::Meter;
 use traffic::{body, stream};
@@ -47,8 +47,9 @@ fn judge(criterion: &mut Criterion) {
         betas: &[],
         override_tier: None,
         route_off: false,
-        conversation_stays: None,
-        request_id: "req_01",
+        past: None,
+        ahead: &Ahead::default(),
+        lot: "req_01",
         count_tokens: false,
         at: Clock::default().now(),
     };

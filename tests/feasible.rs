@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::http::{Answer, send};
 use tercet::catalog::Catalog;
 use tercet::config::{self, Config};
-use tercet::route::{Asked, Candidate, Facts, decide};
+use tercet::route::{Ahead, Asked, Candidate, Facts, decide};
 use tercet::simulated::{Options, Upstream};
 use tercet::tier::{Complexity, Tier};
 use tercet::wire::envelope;
@@ -94,8 +94,9 @@ impl World {
             betas: &betas,
             override_tier: None,
             route_off: false,
-            conversation_stays: None,
-            request_id: "tct_1",
+            past: None,
+            ahead: &Ahead::default(),
+            lot: "tct_1",
             count_tokens: false,
             at: "2026-11-20T12:00:00Z".parse().unwrap(),
         };

@@ -17,7 +17,7 @@ use crate::config::{Config, RedisServer, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Runtime, Snapshot, Tercet};
-use crate::route::{Asked, Conversations, tier_model};
+use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim, Link, LinkUse};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
@@ -63,6 +63,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         conversations: Conversations::default(),
+        habits: Habits::default(),
         recent: views.recent,
         counters: link(&shared.counters, LinkUse::Counters),
         answers: link(&shared.cache, LinkUse::Answers),

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
+use super::decide::Course;
 use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use crate::budget::Estimate;
@@ -64,6 +66,10 @@ pub struct Exchange {
     pub asked: Asked,
     /// Where it goes, once decided.
     pub decision: Option<RouteDecision>,
+    /// What that was decided from, for the journal.
+    pub basis: Option<Box<RawValue>>,
+    /// Its place in its conversation, until its answer is known.
+    pub course: Option<Box<Course>>,
     /// What the cache did.
     pub cache: CacheResult,
     /// What is held for it.
@@ -124,6 +130,8 @@ impl Exchange {
             identity: None,
             asked: Asked::default(),
             decision: None,
+            basis: None,
+            course: None,
             cache: CacheResult::Bypass,
             reservation: None,
             estimate: None,
@@ -208,6 +216,12 @@ impl Exchange {
     #[must_use]
     pub fn routing(&self) -> &config::Routing {
         self.tenant_config().map_or(&self.snapshot.config.routing, |tenant| &tenant.routing)
+    }
+
+    /// Returns what decides the request's lot where a share of the traffic is drawn: its session, or itself.
+    #[must_use]
+    pub fn lot(&self) -> &str {
+        headers::session_id(&self.headers).unwrap_or_else(|| self.id.as_str())
     }
 
     /// Returns the cache settings in force for the tenant.

@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::classify::{RequestHints, classify};
 use crate::config::{Config, Routing};
 use crate::journal::Found;
-use crate::route::{Asked, Facts, decide};
+use crate::route::{Ahead, Asked, Facts, decide};
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
 
@@ -32,8 +32,9 @@ pub fn explain_body(
         betas: &[],
         override_tier: None,
         route_off: false,
-        conversation_stays: None,
-        request_id: "",
+        past: None,
+        ahead: &Ahead::default(),
+        lot: "",
         count_tokens: false,
         at,
     };

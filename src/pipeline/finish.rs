@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, forward, reply};
+use super::{account, decide, forward, reply};
 use crate::cache::CachedAnswer;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -82,6 +82,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
         let forecast = &exchange.tercet.runtime.forecast;
         forecast.observe(&tenant, &model, estimate.prompt_tokens, &bill.usage);
     }
+    decide::learn(&mut exchange, &bill, &metered);
     if let Some(keeping) =
         keeping.filter(|_| ending == Ending::Whole && metered.complete && !seen.error_event)
     {

@@ -7,6 +7,7 @@
 mod account;
 mod bill;
 mod charge;
+mod decide;
 mod dispatch;
 mod exchange;
 mod explain;
@@ -75,7 +76,7 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refus
     policy::own(exchange, &envelope)?;
     policy::guard(exchange, &envelope)?;
     let complexity = policy::classify(exchange, &envelope);
-    policy::decide(exchange, &envelope, &complexity)?;
+    decide::decide(exchange, &envelope, &complexity)?;
     let keeping = match recall::recall(exchange, &envelope, &body) {
         Recalled::Hit(kept) => {
             reserve::hold_request(exchange)?;

@@ -1,4 +1,4 @@
-//! Steps identify, admit, guard, classify and decide: what each policy is asked, and what its answer means.
+//! Steps identify, admit, own, guard and classify: what each policy is asked, and what its answer means.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,8 @@ use crate::classify::{self, RequestHints};
 use crate::config::Credential;
 use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
-use crate::route::{self, Asked, Facts, Known, Prefixes, Speaker};
 use crate::telemetry::{LimitDecision, LimitKind};
-use crate::tier::{Complexity, Tier};
+use crate::tier::Complexity;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
@@ -124,73 +123,13 @@ pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexi
     classify::classify(envelope, &hints)
 }
 
-/// Decides which model answers, and remembers it for the conversation.
-pub(super) fn decide(
-    exchange: &mut Exchange,
-    envelope: &Envelope<'_>,
-    complexity: &Complexity,
-) -> Result<(), Refusal> {
-    let override_tier = match exchange.ours.tier.as_deref() {
-        None => None,
-        Some(name) => Some(name.parse::<Tier>().map_err(|()| {
-            Refusal::malformed(format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
-        })?),
-    };
-    let conversations = &exchange.tercet.runtime.conversations;
-    let prefixes = prefixes(exchange, envelope);
-    let known = prefixes.as_ref().and_then(|prefixes| conversations.extended(prefixes, &envelope.model));
-    let betas = betas(&exchange.headers);
-    let facts = Facts {
-        api_version: text(&exchange.headers, "anthropic-version").unwrap_or(""),
-        betas: &betas,
-        override_tier,
-        route_off: exchange.ours.route.as_deref() == Some("off"),
-        conversation_stays: known.as_ref().map(Known::stay),
-        request_id: exchange.id.as_str(),
-        count_tokens: exchange.endpoint.is_count(),
-        at: exchange.timestamp,
-    };
-    let snapshot = &exchange.snapshot;
-    let asked = Asked::parse(&envelope.model);
-    let tiers = &snapshot.config.tiers;
-    let decided =
-        route::decide(&asked, envelope, complexity, &snapshot.catalog, tiers, exchange.routing(), &facts);
-    let decision = decided.map_err(|unroutable| Refusal::malformed(unroutable.to_string()))?;
-    if let Some(prefixes) = prefixes.filter(|_| !exchange.endpoint.is_count()) {
-        conversations.sent(&prefixes, &envelope.model, decision.model());
-    }
-    exchange.decision = Some(decision);
-    Ok(())
-}
-
-/// A thread holds its history upstream, so its requests do not extend one another.
-fn prefixes(exchange: &Exchange, envelope: &Envelope<'_>) -> Option<Prefixes> {
-    let speaker = Speaker {
-        tenant: exchange.tenant(),
-        user: exchange.user(),
-        session: headers::session_id(&exchange.headers),
-        agent: headers::agent_id(&exchange.headers),
-    };
-    if envelope.thread.is_some() { None } else { Prefixes::of(&speaker, envelope) }
-}
-
 /// Counts what a limit said.
 pub(super) fn count_limit(exchange: &Exchange, limit: LimitKind, decision: LimitDecision) {
     exchange.tercet.runtime.metrics.record_limit(exchange.tenant(), limit, decision);
 }
 
-fn betas(headers: &HeaderMap) -> Vec<&str> {
-    headers
-        .get_all("anthropic-beta")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|beta| !beta.is_empty())
-        .collect()
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// Returns a header's text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

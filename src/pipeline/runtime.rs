@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::{Journal, Recent, Rollup};
 use crate::limit::{Gate, TenantGates};
-use crate::route::Conversations;
+use crate::route::{Conversations, Habits};
 use crate::store::{Accounts, Link};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
@@ -46,6 +46,8 @@ pub struct Runtime {
     pub failed_logins: Gate,
     /// Where conversations went.
     pub conversations: Conversations,
+    /// How the conversations of workloads go on.
+    pub habits: Habits,
     /// The last exchanges.
     pub recent: Recent,
     /// The Redis that counters are shared through.

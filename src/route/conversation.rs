@@ -1,10 +1,10 @@
-//! Where conversations went, so that they stay there: a bounded memory, forgotten with the process.
+//! What conversations have been through: a bounded memory, forgotten with the process.
 //!
-//! Every request sent leaves the hash of all its messages, with the model it asked for and the one it went to. A
-//! request that answers an answer is looked up by the messages before its last assistant message: a hit proves that
-//! it extends a request we sent. A beginning it shares with others, as prompts with examples do, was never sent by
-//! itself and proves nothing. Tenant, user, session and agent are part of the hash, and the system prompt where no
-//! session is named.
+//! Every request sent leaves the hash of all its messages, with the state of its conversation. A request that
+//! answers an answer is looked up by the messages before its last assistant message: a hit proves that it extends a
+//! request we sent. A beginning it shares with others, as prompts with examples do, was never sent by itself and
+//! proves nothing. Tenant, user, session and agent are part of the hash, and the system prompt where no session is
+//! named.
 //!
 //! Cache markers move between turns, so requests that hold any are hashed by structure, without the markers, and
 //! others by their bytes. A conversation whose markers appear or vanish in the middle is not recognised at that turn
@@ -17,7 +17,7 @@ use blake3::Hasher;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::Stay;
+use super::past::Past;
 use crate::wire::envelope::Envelope;
 use crate::wire::json::{Cursor, Kind, Malformed};
 
@@ -43,18 +43,8 @@ pub struct Prefixes {
     pub whole: [u8; 32],
 }
 
-/// What was asked and where it went, by prefix; at most 100,000, each for a day after its last use.
-pub struct Conversations(Cache<[u8; 32], Place>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    Sent { asked: Arc<str>, model: Arc<str> },
-    Ambiguous,
-}
-
-/// What is known of the request that another extends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known(Place, bool);
+/// What conversations have been through, by prefix; at most 100,000, each for a day after its last use.
+pub struct Conversations(Cache<[u8; 32], Arc<Past>>);
 
 impl Prefixes {
     /// Hashes a request once, noting the place before its last assistant message.
@@ -76,36 +66,28 @@ impl Prefixes {
 }
 
 impl Conversations {
-    /// Returns what is known of the request that this one extends.
+    /// Returns what is known of the conversation that this request extends.
     #[must_use]
-    pub fn extended(&self, prefixes: &Prefixes, asked: &str) -> Option<Known> {
-        let place = self.0.get(&prefixes.extended?)?;
-        let same = matches!(&place, Place::Sent { asked: before, .. } if &**before == asked);
-        Some(Known(place, same))
+    pub fn lookup(&self, prefixes: &Prefixes) -> Option<Arc<Past>> {
+        self.0.get(&prefixes.extended?)
     }
 
-    /// Notes where a request went; one that went both ways is nobody's from then on.
-    pub fn sent(&self, prefixes: &Prefixes, asked: &str, model: &str) {
-        let place = if asked.len().max(model.len()) > NAME_BYTES_MAX {
-            Place::Ambiguous
-        } else {
-            Place::Sent { asked: asked.into(), model: model.into() }
-        };
-        self.0.entry(prefixes.whole).and_compute_with(|before| match before {
-            Some(before) if *before.value() != place => Op::Put(Place::Ambiguous),
-            _ => Op::Put(place),
+    /// Notes what a request's conversation is now, for those that extend it.
+    ///
+    /// Where another request alike asked for or went to another model, the conversation is nobody's from then on;
+    /// the same request may say more, or that it went elsewhere after all. Of requests alike either answer may be
+    /// the one that is answered.
+    pub fn record(&self, prefixes: &Prefixes, mut past: Past) {
+        let named = [&past.asked, &past.model, &past.by];
+        past.parted |= named.iter().any(|name| name.len() > NAME_BYTES_MAX);
+        self.0.entry(prefixes.whole).and_compute_with(|before| {
+            if let Some(before) = before.as_ref().map(moka::Entry::value) {
+                let elsewhere = before.asked != past.asked || before.model != past.model;
+                past.parted |= before.parted || (elsewhere && before.by != past.by);
+                past.join(before);
+            }
+            Op::Put(Arc::new(past))
         });
-    }
-}
-
-impl Known {
-    /// Returns where the conversation stays: with its model as long as the same is asked.
-    #[must_use]
-    pub fn stay(&self) -> Stay<'_> {
-        match &self.0 {
-            Place::Sent { model, .. } if self.1 => Stay::With(model),
-            _ => Stay::Parted,
-        }
     }
 }
 

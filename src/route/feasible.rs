@@ -4,13 +4,13 @@
 //! target. What a target would refuse. What a target would answer differently. A target is feasible where none
 //! has an answer. What is not known to be safe is a blocker: feasibility errs towards the asked model only.
 
+use super::ask::{ADVISOR, Ask};
 use super::matter::Matter;
 use super::thinking::{self, Thinks};
-use super::{Asked, Candidate, Stay, size, tier_model};
+use super::{Asked, Candidate, outlook, size, tier_model};
 use crate::catalog::{Accepts, Fast, Model, SamplingRule};
 use crate::config::Adaptation;
 use crate::tier::Tier;
-use crate::wire::envelope::{Envelope, Role};
 
 /// What stands between a request and a model.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,7 @@ fn as_asked(matter: &Matter<'_>, reference: &str) -> Candidate {
 }
 
 fn candidate(matter: &Matter<'_>, tier: Tier, name: &str, fit: Fit) -> Candidate {
-    let estimate = size::estimate(matter, name);
+    let estimate = outlook::estimate(matter, name);
     Candidate {
         tier,
         model: name.to_owned(),
@@ -96,19 +96,25 @@ fn judge(matter: &Matter<'_>, reference: &Model, target: &Model, tier: Tier) -> 
     }
     fit.blockers.extend(bonds(matter));
     fit.blockers.extend(unknowns(matter, there));
-    let binds = matter.envelope.history.has_thinking;
-    let readable = |reader: &Model, writer: &Model| matter.catalog.reads(&reader.id, &writer.id);
-    let last = matter.facts.conversation_stays.and_then(Stay::model);
-    let reads_last = last.is_none_or(|last| matter.catalog.reads(&target.id, last));
     // Where histories are checked, a client that edits its own is refused.
-    let strict =
-        |model: &Accepts| model.history_check != UNCHECKED && model.history_check != here.history_check;
-    if binds && (strict(there) || !(reads_last && readable(target, reference) && readable(reference, target)))
-    {
+    let strict = there.history_check != UNCHECKED && there.history_check != here.history_check;
+    if matter.ask.has_thinking && (strict || !reads_history(matter, reference, target)) {
         fit.blockers.push("history-thinking");
     }
     compare(matter, reference, target, there, &mut fit);
     fit
+}
+
+/// Tells whether `target` reads all thinking in the history and the asked model could read what it adds.
+///
+/// Of a history nobody knows it is the asked model's own.
+fn reads_history(matter: &Matter<'_>, reference: &Model, target: &Model) -> bool {
+    let reads = |writer: &str| matter.catalog.reads(&target.id, writer);
+    let all = match matter.facts.past {
+        Some(past) if !past.parted => past.readable(reads),
+        _ => reads(&reference.id),
+    };
+    all && matter.catalog.reads(&reference.id, &target.id)
 }
 
 fn compare(matter: &Matter<'_>, reference: &Model, target: &Model, there: &Accepts, fit: &mut Fit) {
@@ -123,9 +129,10 @@ fn compare(matter: &Matter<'_>, reference: &Model, target: &Model, there: &Accep
         }
     }
     fit.adaptations = thinking::differences(matter, reference, target, &mut fit.blockers);
-    let fast = matter.envelope.speed.as_deref() == Some("fast");
     let price = matter.catalog.price_at(&target.id, matter.facts.at);
-    if fast && !price.and_then(|price| price.fast).is_some_and(|fast| fast.offered(matter.facts.at)) {
+    if matter.ask.is_fast()
+        && !price.and_then(|price| price.fast).is_some_and(|fast| fast.offered(matter.facts.at))
+    {
         fit.blockers.push("fast");
     }
     if !takes_advisors(matter, there) {
@@ -135,67 +142,60 @@ fn compare(matter: &Matter<'_>, reference: &Model, target: &Model, there: &Accep
 
 /// What binds a request to one model.
 fn bonds(matter: &Matter<'_>) -> Vec<&'static str> {
-    let envelope = matter.envelope;
-    let prewarm = envelope.max_tokens == Some(0) && !matter.facts.count_tokens;
+    let ask = matter.ask;
+    let prewarm = ask.max_tokens == Some(0) && !matter.facts.count_tokens;
     when([
-        (envelope.thread.is_some(), "thread"),
-        (envelope.container.is_some(), "container"),
-        (envelope.fallback_list, "fallbacks"),
+        (ask.thread, "thread"),
+        (ask.container, "container"),
+        (ask.fallback_list, "fallbacks"),
         (prewarm, "prewarm"),
     ])
 }
 
 /// What we do not know well enough to move.
 fn unknowns(matter: &Matter<'_>, accepts: &Accepts) -> Vec<&'static str> {
-    let envelope = matter.envelope;
-    let history = &envelope.history;
+    let ask = matter.ask;
     let known_field = |name: &str| MOVABLE_FIELDS.contains(&name);
     let betas = &matter.catalog.everywhere().betas;
     let known_beta = |beta: &str| betas.iter().chain(&accepts.betas).any(|known| known == beta.trim());
-    let kept = |length: usize, most: usize| length < most;
+    let fields_known = ask.other_fields.iter().all(|name| known_field(name));
     when([
         (!API_VERSIONS.contains(&matter.facts.api_version), "api-version"),
-        (
-            !envelope.other_fields.iter().all(|name| known_field(name))
-                || !kept(envelope.other_fields.len(), 64),
-            "unknown-field",
-        ),
+        (!fields_known || ask.other_fields.len() >= FIELDS_READ, "unknown-field"),
         (!matter.facts.betas.iter().all(|beta| known_beta(beta)), "unknown-beta"),
-        (!history.other_blocks.iter().all(|kind| MOVABLE_BLOCKS.contains(&kind.as_ref())), "block-kind"),
-        (history.last_role == Role::Unknown, "role"),
-        (!kept(envelope.tool_list.len(), 512), "tools-unread"),
+        (!ask.other_blocks.iter().all(|kind| MOVABLE_BLOCKS.contains(&kind.as_ref())), "block-kind"),
+        (ask.unknown_role, "role"),
+        (ask.tools_unread, "tools-unread"),
     ])
 }
 
 /// What a model would refuse, besides advisors and too long a prompt.
 fn refusals(matter: &Matter<'_>, accepts: &Accepts) -> Vec<&'static str> {
-    let envelope = matter.envelope;
-    let history = &envelope.history;
+    let ask = matter.ask;
     let new_version = matter.facts.api_version == API_VERSIONS[1];
     let mut blockers = when([
-        (!samples(envelope, accepts, new_version), "sampling"),
-        (new_version && history.assistant_document, "assistant-document"),
-        (envelope.ends_with_assistant() && !accepts.prefill, "prefill"),
-        (!takes_tool_choice(envelope, accepts), "tool-choice"),
-        (history.system_messages > 0 && !accepts.system_messages, "system-messages"),
-        (envelope.task_budget && !accepts.task_budget, "task-budget"),
-        (!takes_speed(envelope, accepts), "fast"),
-        (envelope.inference_geo.is_some() && !accepts.inference_geo, "inference-geo"),
+        (!samples(ask, accepts, new_version), "sampling"),
+        (new_version && ask.assistant_document, "assistant-document"),
+        (ask.prefill && !accepts.prefill, "prefill"),
+        (!takes_tool_choice(ask, accepts), "tool-choice"),
+        (ask.system_messages && !accepts.system_messages, "system-messages"),
+        (ask.task_budget && !accepts.task_budget, "task-budget"),
+        (!takes_speed(ask, accepts), "fast"),
+        (ask.inference_geo && !accepts.inference_geo, "inference-geo"),
         (!takes_kinds(matter, accepts), "tool-kind"),
-        (manages_context(envelope) && !accepts.compaction, "compaction"),
+        (manages_context(ask) && !accepts.compaction, "compaction"),
     ]);
-    let tokens = if matter.facts.count_tokens { None } else { envelope.max_tokens };
+    let tokens = if matter.facts.count_tokens { None } else { ask.max_tokens };
     if tokens.is_some_and(|tokens| tokens > accepts.max_output_tokens) {
         blockers.push("max-tokens");
     }
-    if !thinking::effort(envelope).is_ok_and(|effort| effort.is_none_or(|one| accepts.efforts.contains(&one)))
-    {
+    if !thinking::effort(ask).is_ok_and(|effort| effort.is_none_or(|one| accepts.efforts.contains(&one))) {
         blockers.push("effort");
     }
-    match thinking::thinks(envelope, accepts) {
+    match thinking::thinks(ask, accepts) {
         Err(code) => blockers.push(code),
         Ok(thinks) => {
-            if history.per_message_config && (!accepts.message_effort || thinks == Thinks::No) {
+            if ask.message_config && (!accepts.message_effort || thinks == Thinks::No) {
                 blockers.push("message-config");
             }
         }
@@ -205,58 +205,56 @@ fn refusals(matter: &Matter<'_>, accepts: &Accepts) -> Vec<&'static str> {
 
 /// What a model would answer differently, besides thinking.
 fn differences(matter: &Matter<'_>, here: &Accepts, there: &Accepts) -> Vec<&'static str> {
-    let envelope = matter.envelope;
-    let forced = is_forced(envelope);
-    let thinking_asked = envelope.thinking.as_ref().is_some_and(|thinking| thinking.kind != "disabled");
-    let tier = envelope.service_tier.as_deref();
+    let ask = matter.ask;
+    let tier = ask.service_tier.as_deref();
     let tier_differs = tier == Some("auto") && here.priority != there.priority;
     when([
-        (forced && thinking_asked, "tool-choice"),
+        (is_forced(ask) && ask.asks_thinking(), "tool-choice"),
         (tier_differs || tier.is_some_and(|tier| tier != "auto" && tier != "standard_only"), "service-tier"),
     ])
 }
 
 /// Judges sampling: on the older API version by the model's rule, on the newer none is taken.
-fn samples(envelope: &Envelope<'_>, accepts: &Accepts, new_version: bool) -> bool {
-    let sampling = &envelope.sampling;
-    let given = [sampling.temperature, sampling.top_p, sampling.top_k].into_iter().flatten().count();
-    if given == 0 {
+fn samples(ask: &Ask<'_>, accepts: &Accepts, new_version: bool) -> bool {
+    let (temperature, top_p, top_k) =
+        (ask.temperature.as_deref(), ask.top_p.as_deref(), ask.top_k.as_deref());
+    if temperature.or(top_p).or(top_k).is_none() {
         return true;
     }
-    let thinks = !matches!(thinking::thinks(envelope, accepts), Ok(Thinks::No));
-    let is_default = sampling.temperature.is_none_or(|number| is_decimal(number, b"1"))
-        && sampling.top_p.is_none_or(|number| is_decimal(number, b"0.99"))
-        && sampling.top_k.is_none();
+    let thinks = !matches!(thinking::thinks(ask, accepts), Ok(Thinks::No));
+    let is_default = temperature.is_none_or(|number| is_decimal(number, "1"))
+        && top_p.is_none_or(|number| is_decimal(number, "0.99"))
+        && top_k.is_none();
     match accepts.sampling {
         _ if new_version => false,
         SamplingRule::Defaults => is_default,
-        SamplingRule::Free if sampling.temperature.is_some() && sampling.top_p.is_some() => false,
-        SamplingRule::Free => !thinks || (is_default && sampling.top_p.is_none()),
+        SamplingRule::Free if temperature.is_some() && top_p.is_some() => false,
+        SamplingRule::Free => !thinks || (is_default && top_p.is_none()),
     }
 }
 
 /// Compares a JSON number with a decimal without reading it as a float: trailing zeros aside, the same digits.
-fn is_decimal(number: &[u8], decimal: &[u8]) -> bool {
+fn is_decimal(number: &str, decimal: &str) -> bool {
     let Some(rest) = number.strip_prefix(decimal) else { return false };
-    let rest = if decimal.contains(&b'.') { rest } else { rest.strip_prefix(b".").unwrap_or(rest) };
-    let zeros = rest.iter().all(|byte| *byte == b'0');
-    zeros && (rest.is_empty() || number.contains(&b'.'))
+    let rest = if decimal.contains('.') { rest } else { rest.strip_prefix('.').unwrap_or(rest) };
+    let zeros = rest.bytes().all(|byte| byte == b'0');
+    zeros && (rest.is_empty() || number.contains('.'))
 }
 
-fn is_forced(envelope: &Envelope<'_>) -> bool {
-    envelope.tool_choice.as_ref().is_some_and(|choice| choice.kind == "any" || choice.kind == "tool")
+fn is_forced(ask: &Ask<'_>) -> bool {
+    matches!(ask.tool_choice.as_deref(), Some("any" | "tool"))
 }
 
-fn takes_tool_choice(envelope: &Envelope<'_>, accepts: &Accepts) -> bool {
-    match envelope.tool_choice.as_ref().map(|choice| choice.kind.as_ref()) {
+fn takes_tool_choice(ask: &Ask<'_>, accepts: &Accepts) -> bool {
+    match ask.tool_choice.as_deref() {
         None | Some("auto" | "none") => true,
         Some("any" | "tool") => accepts.forced_tool_choice,
         Some(_) => false,
     }
 }
 
-fn takes_speed(envelope: &Envelope<'_>, accepts: &Accepts) -> bool {
-    match envelope.speed.as_deref() {
+fn takes_speed(ask: &Ask<'_>, accepts: &Accepts) -> bool {
+    match ask.speed.as_deref() {
         None => true,
         // Where fast mode is a preview, the field itself needs its beta.
         Some("standard") => accepts.fast != Fast::Beta,
@@ -265,16 +263,15 @@ fn takes_speed(envelope: &Envelope<'_>, accepts: &Accepts) -> bool {
     }
 }
 
-fn manages_context(envelope: &Envelope<'_>) -> bool {
-    envelope.other_fields.iter().any(|name| name == "context_management" || name == "compaction")
+fn manages_context(ask: &Ask<'_>) -> bool {
+    ask.other_fields.iter().any(|name| name == "context_management" || name == "compaction")
 }
 
 /// Every tool must be of a kind that is known to be taken.
 fn takes_kinds(matter: &Matter<'_>, accepts: &Accepts) -> bool {
     let everywhere = &matter.catalog.everywhere().tools;
-    let known =
-        |kind: &str| kind == ADVISOR || everywhere.iter().chain(&accepts.tools).any(|one| one == kind);
-    matter.envelope.tool_list.iter().all(|tool| known(&tool.kind))
+    let known = |kind: &str| everywhere.iter().chain(&accepts.tools).any(|one| one == kind);
+    matter.ask.tool_kinds.iter().all(|kind| kind == ADVISOR || known(kind))
 }
 
 /// An advisor must be known to go with the model.
@@ -283,7 +280,7 @@ fn takes_advisors(matter: &Matter<'_>, accepts: &Accepts) -> bool {
         let advisor = matter.catalog.model(name);
         advisor.is_some_and(|advisor| accepts.advisors.iter().any(|known| advisor.is(known)))
     };
-    matter.envelope.tool_list.iter().filter(|tool| tool.kind == ADVISOR).all(|tool| advises(&tool.model))
+    matter.ask.advisors.iter().all(|model| advises(model))
 }
 
 fn when<const N: usize>(rules: [(bool, &'static str); N]) -> Vec<&'static str> {
@@ -293,7 +290,8 @@ fn when<const N: usize>(rules: [(bool, &'static str); N]) -> Vec<&'static str> {
 /// `history_check` of models that take any history.
 const UNCHECKED: &str = "none";
 
-const ADVISOR: &str = "advisor_20260301";
+/// As many other fields as an envelope keeps.
+const FIELDS_READ: usize = 64;
 
 const API_VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 

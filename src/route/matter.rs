@@ -4,18 +4,20 @@
 //! that suffices. The order among these is `decide`'s. Control and shadow hold back what choice decides, never
 //! what a conversation needs.
 
+use super::ask::Ask;
 use super::decision::{Candidate, Choice, RouteDecision, Unroutable};
+use super::outlook::outlook;
+use super::past::Past;
 use super::{Asked, Facts, Stay, continues, feasible, size, strongest_tier, tier_model};
 use crate::catalog::{Catalog, Model};
 use crate::config::{Ceiling, Mode, Routing, Tiers};
 use crate::tier::{Complexity, Reason, Tier};
-use crate::wire::envelope::Envelope;
 
 /// Everything a decision is made of.
 #[derive(Clone, Copy)]
 pub(super) struct Matter<'a> {
     pub(super) asked: &'a Asked,
-    pub(super) envelope: &'a Envelope<'a>,
+    pub(super) ask: &'a Ask<'a>,
     pub(super) complexity: &'a Complexity,
     pub(super) catalog: &'a Catalog,
     pub(super) tiers: &'a Tiers,
@@ -43,6 +45,25 @@ impl<'a> Matter<'a> {
         routed.or(known.map(|model| model.tier)).unwrap_or(Tier::Other)
     }
 
+    /// Where the request's conversation stays, if it is known.
+    pub(super) fn stays(&self) -> Option<Stay<'a>> {
+        self.facts.past.map(|past| past.stay(&self.ask.model))
+    }
+
+    /// Tells whether any model will do.
+    pub(super) fn is_free(&self) -> bool {
+        *self.asked == Asked::Auto
+    }
+
+    /// Tokens of the prompt that `model` has warm: of this conversation, or of others that begin alike.
+    pub(super) fn warm_tokens(&self, model: &str) -> u64 {
+        let at_s = self.facts.at.as_second();
+        let own = self.facts.past.map_or(0, |past| past.warm_tokens(model, at_s));
+        let shared = self.facts.ahead.shared.iter();
+        let shared = shared.filter(|warm| warm.model == model && warm.until_s > at_s).map(|warm| warm.tokens);
+        shared.max().unwrap_or(0).max(own)
+    }
+
     fn header_ignored(&self) -> bool {
         !self.routing.header_override && (self.facts.route_off || self.facts.override_tier.is_some())
     }
@@ -57,7 +78,7 @@ impl<'a> Matter<'a> {
         self.decision(candidates.to_vec(), sent, None, reasons)
     }
 
-    fn decision(
+    pub(super) fn decision(
         &self,
         candidates: Vec<Candidate>,
         sent: Choice,
@@ -65,12 +86,12 @@ impl<'a> Matter<'a> {
         reasons: Vec<Reason>,
     ) -> RouteDecision {
         let asked_model = match self.asked {
-            Asked::Auto | Asked::Tier(_) => self.envelope.model.clone().into_owned(),
+            Asked::Auto | Asked::Tier(_) => self.ask.model.clone().into_owned(),
             Asked::Model(name) => name.clone(),
         };
         let acted = would_be.is_none();
-        let conversation = self.facts.conversation_stays.map(Stay::code);
-        let bound = self.envelope.thread.is_some().then_some("thread");
+        let conversation = self.stays().map(Stay::code);
+        let bound = self.ask.thread.then_some("thread");
         RouteDecision {
             asked_model,
             reference: self.reference().to_owned(),
@@ -80,11 +101,11 @@ impl<'a> Matter<'a> {
             reasons,
             candidates,
             mode: self.routing.mode,
-            conversation: bound.or(conversation).or_else(|| continues(self.envelope)),
+            conversation: bound.or(conversation).or_else(|| continues(self.ask)),
         }
     }
 
-    fn choice(&self, candidates: &[Candidate], model: &str) -> Choice {
+    pub(super) fn choice(&self, candidates: &[Candidate], model: &str) -> Choice {
         let tier = self.model_tier(model);
         let adaptations = candidates
             .iter()
@@ -103,7 +124,10 @@ impl<'a> Matter<'a> {
         let blockers =
             match candidates.iter().find(|candidate| candidate.tier == tier && candidate.model == named) {
                 Some(candidate) => {
-                    let wrote = self.facts.conversation_stays.and_then(Stay::model) == Some(named);
+                    // Where a header sent the conversation there before, its thinking is there to be read.
+                    let reads = |past: &Past| past.readable(|writer| self.catalog.reads(named, writer));
+                    let wrote = self.stays().and_then(Stay::model) == Some(named)
+                        && self.facts.past.is_some_and(reads);
                     let stands = |code: &&str| !(is_waived(code) || wrote && *code == "history-thinking");
                     candidate.blockers.iter().copied().filter(stands).collect()
                 }
@@ -139,7 +163,7 @@ impl<'a> Matter<'a> {
     /// Returns whether `stay` wrote thinking that the asked model cannot read: a header sent the conversation there,
     /// and leaving would lose what it thought.
     pub(super) fn binds(&self, stay: &str) -> bool {
-        self.envelope.history.has_thinking && !self.catalog.reads(self.reference(), stay)
+        self.ask.has_thinking && !self.catalog.reads(self.reference(), stay)
     }
 
     /// The cheapest model that suffices, or the one asked for.
@@ -155,7 +179,7 @@ impl<'a> Matter<'a> {
             .filter(|candidate| candidate.feasible && candidate.sufficiency_permille >= quality)
             .filter(|candidate| candidate.model != reference)
             .filter(|candidate| self.may_move(candidate))
-            .min_by_key(|candidate| (candidate.estimate, candidate.tier));
+            .min_by_key(|candidate| (outlook(self, &candidate.model), candidate.tier));
         let chosen = match best {
             Some(candidate) => {
                 reasons.push(Reason::certain("suffices"));
@@ -206,12 +230,13 @@ impl<'a> Matter<'a> {
         reference.to_owned()
     }
 
-    /// The request's id decides, so that a decision can be reproduced from the journal.
-    fn is_control(&self) -> bool {
-        let hash = blake3::hash(self.facts.request_id.as_bytes());
+    /// The session's id decides, or the request's, so that a conversation stays on one side and a decision can be
+    /// reproduced from the journal.
+    pub(super) fn is_control(&self) -> bool {
+        let hash = blake3::hash(self.facts.lot.as_bytes());
         let drawn =
             hash.as_bytes().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) % 1_000;
-        *self.asked != Asked::Auto && drawn < u64::from(self.routing.control_permille)
+        !self.is_free() && drawn < u64::from(self.routing.control_permille)
     }
 
     /// What the ceiling and the tenant say about a model, whatever the request holds.
@@ -230,7 +255,7 @@ impl<'a> Matter<'a> {
             blockers.push("above-ceiling");
         } else if tier < asked && size::list_price(self, &target.id) > size::list_price(self, reference) {
             blockers.push("dearer");
-        } else if tier < asked && size::estimate(self, &target.id) >= size::estimate(self, reference) {
+        } else if tier < asked && outlook(self, &target.id) >= outlook(self, reference) {
             blockers.push("no-saving");
         }
     }

@@ -1,22 +1,34 @@
 //! Which model answers: what was asked, what is feasible, what suffices, what it costs.
 //!
-//! `decide` is the whole policy, in the order of `docs/routing.md`. `feasible` says which models would answer the
-//! request as it stands, with `thinking` and `size` for its two longer questions; `matter` settles; `decision` is
-//! what comes out. No state is kept: what a conversation has seen comes in with [`Facts`]. No request is edited:
-//! the one text that may be added stands in the decision, by name. A request that is valid for the model it names
-//! is never sent where it would fail, lose thinking or mean something else; in doubt it goes where it was asked.
+//! `settle` is the whole policy, in the order of `docs/routing.md`. It decides on facts (`ask`, `past`, `habits`)
+//! that the journal keeps as a `basis`, so that a decision can be made again. `feasible` says which models would
+//! answer the request as it stands, with `thinking` and `size` for its two longer questions; `outlook` what that would
+//! cost over the turns ahead; `matter` settles, `course` for known conversations; `decision` is what comes out. No
+//! request is edited: the one text that may be added stands in the decision, by name. A request that is valid for
+//! the model it names is never sent where it would fail, lose thinking or mean something else; in doubt it goes
+//! where it was asked.
 
+mod ask;
+mod basis;
 mod conversation;
+mod course;
 mod decision;
 mod feasible;
+mod habits;
 mod matter;
+mod outlook;
+mod past;
 mod size;
 mod thinking;
 
 use jiff::Timestamp;
 
-pub use conversation::{Conversations, Known, Prefixes, Speaker};
+pub use ask::Ask;
+pub use basis::Basis;
+pub use conversation::{Conversations, Prefixes, Speaker};
 pub use decision::{Candidate, Choice, RouteDecision, Unroutable};
+pub use habits::{Ahead, Habits, Turn, Workload};
+pub use past::{ANYONE, Answered, Ended, Past, Warm};
 
 use self::matter::Matter;
 use crate::catalog::Catalog;
@@ -46,10 +58,12 @@ pub struct Facts<'a> {
     pub override_tier: Option<Tier>,
     /// `x-tercet-route: off`.
     pub route_off: bool,
-    /// Where this conversation went before, if it is known; never of a thread.
-    pub conversation_stays: Option<Stay<'a>>,
-    /// Decides whether the request is control.
-    pub request_id: &'a str,
+    /// What its conversation has been through, its tools' last results included, if it is known; never of a thread.
+    pub past: Option<&'a Past>,
+    /// What is ahead of it.
+    pub ahead: &'a Ahead,
+    /// Decides whether the request is control: the session's id, or the request's where none is named.
+    pub lot: &'a str,
     /// The request is a count_tokens.
     pub count_tokens: bool,
     /// Dates prices.
@@ -125,10 +139,17 @@ pub fn decide(
     routing: &Routing,
     facts: &Facts<'_>,
 ) -> Result<RouteDecision, Unroutable> {
-    let matter = Matter { asked, envelope, complexity, catalog, tiers, routing, facts };
-    let candidates = feasible::candidates(&matter);
+    let ask = Ask::of(envelope);
+    let matter = Matter { asked, ask: &ask, complexity, catalog, tiers, routing, facts };
+    settle(&matter)
+}
+
+/// The whole policy, in the order of `docs/routing.md`.
+fn settle(matter: &Matter<'_>) -> Result<RouteDecision, Unroutable> {
+    let Matter { asked, ask, catalog, routing, facts, .. } = *matter;
+    let candidates = feasible::candidates(matter);
     let as_asked = |code| matter.settle(&candidates, matter.reference(), code);
-    if envelope.thread.is_some() {
+    if ask.thread {
         return Ok(as_asked("thread"));
     }
     if facts.route_off && routing.header_override {
@@ -137,7 +158,7 @@ pub fn decide(
     if let (Some(tier), true) = (facts.override_tier, routing.header_override) {
         return matter.forced(&candidates, tier);
     }
-    let stay = facts.conversation_stays.and_then(Stay::model);
+    let stay = matter.stays().and_then(Stay::model);
     if let Some(model) = stay.filter(|model| matter.binds(model)) {
         return Ok(matter.stay(&candidates, model));
     }
@@ -151,27 +172,26 @@ pub fn decide(
     if routing.mode == Mode::Off && *asked != Asked::Auto {
         return Ok(as_asked("mode-off"));
     }
-    match facts.conversation_stays {
-        Some(Stay::With(model)) => return Ok(matter.stay(&candidates, model)),
-        Some(stay @ Stay::Parted) if *asked != Asked::Auto => return Ok(as_asked(stay.code())),
+    match (facts.past, matter.stays()) {
+        (Some(past), Some(Stay::With(_))) => return Ok(matter.go_on(&candidates, past)),
+        (_, Some(stay @ Stay::Parted)) if *asked != Asked::Auto => return Ok(as_asked(stay.code())),
         _ => {}
     }
-    if let Some(code) = continues(envelope) {
+    if let Some(code) = continues(ask) {
         return Ok(as_asked(code));
     }
     Ok(matter.choose(candidates))
 }
 
 /// Returns why a conversation without known state stays where it was asked: its history binds it.
-fn continues(envelope: &Envelope<'_>) -> Option<&'static str> {
-    let history = &envelope.history;
-    if history.has_thinking {
+fn continues(ask: &Ask<'_>) -> Option<&'static str> {
+    if ask.has_thinking {
         return Some("history-thinking");
     }
-    if envelope.in_tool_loop() || !history.last_tool_calls.is_empty() {
+    if ask.in_tool_loop || ask.called_tools {
         return Some("tool-loop");
     }
-    (history.assistant_messages > 0 && history.cache_control).then_some("cached-conversation")
+    (ask.answered && ask.cached).then_some("cached-conversation")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Requests built by hand; the table of models and the policy's promises stand beside.
 
 mod conversation;
+mod course;
 mod policy;
 mod table;
 
@@ -15,6 +16,8 @@ use crate::wire::envelope::{History, Tool};
 
 /// What a test does to a request.
 type Change = fn(&mut Envelope<'static>);
+
+static UNKNOWN: LazyLock<Ahead> = LazyLock::new(Ahead::default);
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
 
@@ -36,8 +39,9 @@ fn facts() -> Facts<'static> {
         betas: &[],
         override_tier: None,
         route_off: false,
-        conversation_stays: None,
-        request_id: "tct_1",
+        past: None,
+        ahead: &UNKNOWN,
+        lot: "tct_1",
         count_tokens: false,
         at: "2026-11-20T12:00:00Z".parse().unwrap(),
     }
@@ -63,12 +67,21 @@ fn routing(mode: Mode) -> Routing {
     }
 }
 
+/// A conversation that asked for one model and was sent to another.
+fn past(asked: &str, model: &str) -> Past {
+    Past { asked: asked.to_owned(), model: model.to_owned(), turn: 1, answered: true, ..Past::default() }
+}
+
 fn easy() -> Complexity {
     Complexity {
         sufficiency: [980, 990, 995],
         score_permille: 50,
         reasons: vec![Reason::certain("form-title")],
     }
+}
+
+fn hard() -> Complexity {
+    Complexity { sufficiency: [200, 500, 955], score_permille: 900, reasons: Vec::new() }
 }
 
 fn middling() -> Complexity {
@@ -80,9 +93,10 @@ fn fit(envelope: &Envelope<'_>, facts: &Facts<'_>, target: &str) -> (Vec<&'stati
     let asked = Asked::Model(envelope.model.clone().into_owned());
     let tiers = Tiers { haiku: target.to_owned(), ..tiers() };
     let (routing, complexity) = (routing(Mode::Enforce), easy());
+    let ask = Ask::of(envelope);
     let matter = Matter {
         asked: &asked,
-        envelope,
+        ask: &ask,
         complexity: &complexity,
         catalog: &CATALOG,
         tiers: &tiers,

@@ -3,10 +3,10 @@
 //! Newer models think unless told not to, older ones only when told; some refuse to be told. A reply with thinking
 //! where none was expected can begin with another block, eat a small `max_tokens`, and bind the conversation.
 
+use super::ask::Ask;
 use super::matter::Matter;
 use crate::catalog::{Accepts, Display, Effort, Model, Switch, ThinkingType};
 use crate::config::Adaptation;
-use crate::wire::envelope::Envelope;
 
 /// What a model does about thinking, given a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +18,14 @@ pub(super) enum Thinks {
 }
 
 /// Returns what `accepts` does with the request's `thinking`, or the code of its refusal.
-pub(super) fn thinks(envelope: &Envelope<'_>, accepts: &Accepts) -> Result<Thinks, &'static str> {
+pub(super) fn thinks(ask: &Ask<'_>, accepts: &Accepts) -> Result<Thinks, &'static str> {
     let rules = &accepts.thinking;
-    let Some(thinking) = &envelope.thinking else {
+    let Some(thinking) = &ask.thinking else {
         return Ok(if rules.omitted == Switch::On { Thinks::Freely } else { Thinks::No });
     };
-    let effort = effort(envelope)?;
+    let effort = effort(ask)?;
     let takes = |kind| if rules.types.contains(&kind) { Ok(()) } else { Err("thinking-type") };
-    match thinking.kind.as_ref() {
+    match thinking.as_ref() {
         "adaptive" => takes(ThinkingType::Adaptive).map(|()| Thinks::Freely),
         "enabled" => takes(ThinkingType::Enabled).map(|()| Thinks::WithBudget),
         "disabled" => {
@@ -34,7 +34,7 @@ pub(super) fn thinks(envelope: &Envelope<'_>, accepts: &Accepts) -> Result<Think
         }
         "between_tools" => {
             takes(ThinkingType::BetweenTools)?;
-            let bare = thinking.display.is_none() && thinking.budget_tokens.is_none();
+            let bare = ask.display.is_none() && !ask.thinking_budget;
             let low_enough = accepts.effort_in_force(effort) <= Effort::High;
             if bare && low_enough { Ok(Thinks::BetweenTools) } else { Err("thinking-effort") }
         }
@@ -43,8 +43,8 @@ pub(super) fn thinks(envelope: &Envelope<'_>, accepts: &Accepts) -> Result<Think
 }
 
 /// Returns the effort asked for, or the code for a word that is not one.
-pub(super) fn effort(envelope: &Envelope<'_>) -> Result<Option<Effort>, &'static str> {
-    match envelope.effort.as_deref() {
+pub(super) fn effort(ask: &Ask<'_>) -> Result<Option<Effort>, &'static str> {
+    match ask.effort.as_deref() {
         None => Ok(None),
         Some(word) => Effort::parse(word).map(Some).ok_or("effort"),
     }
@@ -57,15 +57,15 @@ pub(super) fn differences(
     target: &Model,
     blockers: &mut Vec<&'static str>,
 ) -> Vec<Adaptation> {
-    let envelope = matter.envelope;
+    let ask = matter.ask;
     let (Some(here), Some(there)) = (&reference.accepts, &target.accepts) else { return Vec::new() };
-    let (Ok(before), Ok(after)) = (thinks(envelope, here), thinks(envelope, there)) else {
+    let (Ok(before), Ok(after)) = (thinks(ask, here), thinks(ask, there)) else {
         return Vec::new();
     };
-    if before == Thinks::No && after == Thinks::Freely && envelope.thinking.is_none() {
+    if before == Thinks::No && after == Thinks::Freely && ask.thinking.is_none() {
         let adapts = matter.routing.adaptations.contains(&Adaptation::ThinkingDefault);
-        let accepted = effort(envelope).is_ok_and(|effort| there.takes_disabled(effort));
-        if adapts && accepted && !envelope.history.per_message_config && !says_null(envelope.body) {
+        let accepted = effort(ask).is_ok_and(|effort| there.takes_disabled(effort));
+        if adapts && accepted && !ask.message_config && !ask.thinking_null {
             return vec![Adaptation::ThinkingDefault];
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn differences(
     if after == Thinks::No {
         return Vec::new();
     }
-    if !displays_alike(envelope, here, there) {
+    if !displays_alike(ask, here, there) {
         blockers.push("thinking-display");
     }
     if !matter.catalog.reads(&reference.id, &target.id) {
@@ -88,19 +88,9 @@ pub(super) fn differences(
     Vec::new()
 }
 
-/// Returns whether some `thinking` is written out as null, behind which an insertion would not count.
-fn says_null(body: &[u8]) -> bool {
-    let key = br#""thinking""#;
-    memchr::memmem::find_iter(body, key).any(|at| {
-        let rest = body.get(at + key.len()..).unwrap_or_default().trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
-    })
-}
-
 /// A display given in words we know is taken by all models; left out, each shows its own.
-fn displays_alike(envelope: &Envelope<'_>, here: &Accepts, there: &Accepts) -> bool {
-    let given = envelope.thinking.as_ref().and_then(|thinking| thinking.display.as_deref());
-    match given {
+fn displays_alike(ask: &Ask<'_>, here: &Accepts, there: &Accepts) -> bool {
+    match ask.display.as_deref() {
         Some("summarized" | "omitted") => true,
         Some(_) => false,
         None => display(here) == display(there),
@@ -113,9 +103,9 @@ const fn display(accepts: &Accepts) -> Display {
 
 /// Both think, but the target harder by default: a small `max_tokens` that was enough may not be.
 fn eats_answer(matter: &Matter<'_>, here: &Accepts, there: &Accepts) -> bool {
-    let Ok(asked) = effort(matter.envelope) else { return true };
+    let Ok(asked) = effort(matter.ask) else { return true };
     let harder = there.effort_in_force(asked) > here.effort_in_force(asked);
-    let small = matter.envelope.max_tokens.is_some_and(|tokens| tokens < SMALL_TOKENS);
+    let small = matter.ask.max_tokens.is_some_and(|tokens| tokens < SMALL_TOKENS);
     harder && small && !matter.facts.count_tokens
 }
 

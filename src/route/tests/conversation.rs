@@ -21,33 +21,37 @@ fn prefixes(speaker: &Speaker<'_>, messages: &[Value]) -> Prefixes {
     Prefixes::of(speaker, &read(body.as_bytes()).unwrap()).unwrap()
 }
 
+fn state(by: &str, asked: &str, model: &str) -> Past {
+    Past { by: by.to_owned(), ..past(asked, model) }
+}
+
 /// What is known of `turn`, after each of `before` asked for a model and was sent to one.
-fn known(before: &[(&[Value], &str, &str)], turn: &[Value], asked: &str) -> Option<Known> {
+fn known(before: &[(&[Value], &str, &str)], turn: &[Value]) -> Option<Past> {
     let conversations = Conversations::default();
-    for (messages, asked, model) in before {
-        conversations.sent(&prefixes(&ALONE, messages), asked, model);
+    for (number, (messages, asked, model)) in before.iter().enumerate() {
+        conversations.record(&prefixes(&ALONE, messages), state(&number.to_string(), asked, model));
     }
-    conversations.extended(&prefixes(&ALONE, turn), asked)
+    conversations.lookup(&prefixes(&ALONE, turn)).map(|past| (*past).clone())
 }
 
 #[test]
 fn a_turn_is_known_by_the_request_it_extends() {
     let first = [user("hi")];
     let second = [user("hi"), assistant("hello"), user("more")];
-    let found = known(&[(&first, "opus", "haiku")], &second, "opus").unwrap();
-    assert_eq!(found.stay(), Stay::With("haiku"));
-    assert_eq!(known(&[(&first, "opus", "haiku")], &first, "opus"), None, "it extends nothing");
+    let found = known(&[(&first, "opus", "haiku")], &second).unwrap();
+    assert_eq!(found.stay("opus"), Stay::With("haiku"));
+    assert_eq!(known(&[(&first, "opus", "haiku")], &first), None, "it extends nothing");
     let edited = [user("ho"), assistant("hello"), user("more")];
-    assert_eq!(known(&[(&first, "opus", "haiku")], &edited, "opus"), None);
+    assert_eq!(known(&[(&first, "opus", "haiku")], &edited), None);
     let later = [&second[..], &[assistant("a"), user("b"), user("c")]].concat();
-    assert_eq!(known(&[(&first, "opus", "haiku")], &later, "opus"), None, "only the last answer counts");
-    assert!(known(&[(&second, "opus", "haiku")], &later, "opus").is_some());
+    assert_eq!(known(&[(&first, "opus", "haiku")], &later), None, "only the last answer counts");
+    assert!(known(&[(&second, "opus", "haiku")], &later).is_some());
 }
 
 #[test]
 fn prompts_that_share_their_examples_are_not_one_conversation() {
     let item = |text| [user("example"), assistant("label"), user(text)];
-    assert_eq!(known(&[(&item("one"), "opus", "haiku")], &item("two"), "opus"), None);
+    assert_eq!(known(&[(&item("one"), "opus", "haiku")], &item("two")), None);
 }
 
 #[test]
@@ -55,14 +59,14 @@ fn conversations_with_the_same_first_text_do_not_meet() {
     let here = [user("hi"), assistant("hello"), user("more")];
     let there = [user("hi"), assistant("good day"), user("less")];
     let beyond = [&there[..], &[assistant("a"), user("b")]].concat();
-    let found = known(&[(&here, "opus", "opus"), (&there, "opus", "haiku")], &beyond, "opus").unwrap();
-    assert_eq!(found.stay(), Stay::With("haiku"));
+    let found = known(&[(&here, "opus", "opus"), (&there, "opus", "haiku")], &beyond).unwrap();
+    assert_eq!(found.stay("opus"), Stay::With("haiku"));
 }
 
 #[test]
 fn another_asked_model_ends_the_stay() {
     let (first, second) = ([user("hi")], [user("hi"), assistant("hello"), user("more")]);
-    assert_eq!(known(&[(&first, "haiku", "haiku")], &second, "opus").unwrap().stay(), Stay::Parted);
+    assert_eq!(known(&[(&first, "haiku", "haiku")], &second).unwrap().stay("opus"), Stay::Parted);
 }
 
 #[test]
@@ -71,8 +75,23 @@ fn a_request_that_went_both_ways_is_nobodys() {
     for other in [("opus", "opus"), ("sonnet", "haiku")] {
         let sent: [(&[Value], _, _); 3] =
             [(&first, "opus", "haiku"), (&first, other.0, other.1), (&first, "opus", "haiku")];
-        assert_eq!(known(&sent, &second, "opus").unwrap().stay(), Stay::Parted);
+        assert_eq!(known(&sent, &second).unwrap().stay("opus"), Stay::Parted);
     }
+}
+
+#[test]
+fn a_request_may_say_itself_that_it_went_elsewhere() {
+    let (first, second) = ([user("hi")], [user("hi"), assistant("hello"), user("more")]);
+    let conversations = Conversations::default();
+    for model in ["haiku", "sonnet"] {
+        conversations.record(&prefixes(&ALONE, &first), state("tct_1", "opus", model));
+    }
+    let found = conversations.lookup(&prefixes(&ALONE, &second)).unwrap();
+    assert_eq!(found.stay("opus"), Stay::With("sonnet"));
+    conversations.record(&prefixes(&ALONE, &first), state("tct_2", "opus", "haiku"));
+    conversations.record(&prefixes(&ALONE, &first), state("tct_2", "opus", "haiku"));
+    let found = conversations.lookup(&prefixes(&ALONE, &second)).unwrap();
+    assert_eq!(found.stay("opus"), Stay::Parted, "what was parted stays so, however often it is said again");
 }
 
 #[test]
@@ -109,10 +128,11 @@ fn moving_cache_markers_do_not_part_a_conversation() {
     );
 }
 
-/// One turn: what is asked, which header, how hard it looks, whether it thinks, and from which earlier turn it goes on.
-type Turn = (&'static str, u8, u8, bool, prop::sample::Index);
+/// One turn: what is asked, which header, how hard it looks, whether it thinks, how it ends, and from which earlier
+/// turn it goes on.
+type AnyTurn = (&'static str, u8, u8, bool, u8, prop::sample::Index);
 
-fn any_turn() -> impl Strategy<Value = Turn> {
+fn any_turn() -> impl Strategy<Value = AnyTurn> {
     let asked = prop::sample::select(vec![
         "claude-opus-5-5",
         "claude-opus-5-5",
@@ -132,7 +152,7 @@ fn any_turn() -> impl Strategy<Value = Turn> {
         "sonnet",
         "tercet-auto",
     ]);
-    (asked, 0u8..10, 0u8..3, any::<bool>(), any::<prop::sample::Index>())
+    (asked, 0u8..10, 0u8..4, any::<bool>(), 0u8..6, any::<prop::sample::Index>())
 }
 
 fn tiers_of(age: u8) -> Tiers {
@@ -148,25 +168,32 @@ fn tiers_of(age: u8) -> Tiers {
 }
 
 /// Plays `turns`, some of them going on from an earlier one, and checks what each model sent to can read.
-fn play(turns: &[Turn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> {
+fn play(turns: &[AnyTurn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> {
     let conversations = Conversations::default();
     // Every state of a conversation: its messages, and who wrote the thinking in them.
     let mut states: Vec<(Vec<Value>, Vec<String>)> = vec![(Vec::new(), Vec::new())];
-    for (number, (asked, header, hardness, thinks, from)) in turns.iter().enumerate() {
+    for (number, (asked, header, hardness, thinks, ending, from)) in turns.iter().enumerate() {
         let at = if number % 2 == 1 { from.index(states.len()) } else { states.len() - 1 };
         let (mut messages, mut writers) = states[at].clone();
         messages.push(user("go on"));
         let body = json!({"model": asked, "max_tokens": 8_000, "messages": messages}).to_string();
         let envelope = read(body.as_bytes()).unwrap();
         let prefixes = Prefixes::of(&ALONE, &envelope).unwrap();
-        let known = conversations.extended(&prefixes, asked);
+        let mut known = conversations.lookup(&prefixes).map(|past| (*past).clone());
+        if let Some(past) = &mut known {
+            past.note_tools(&envelope);
+        }
         let facts = Facts {
             override_tier: Tier::ROUTED.get(usize::from(*header)).copied(),
             route_off: *header == 3,
-            conversation_stays: known.as_ref().map(Known::stay),
+            past: known.as_ref(),
             ..facts()
         };
-        let complexity = if *hardness == 0 { middling() } else { easy() };
+        let complexity = match hardness {
+            0 => middling(),
+            1 => hard(),
+            _ => easy(),
+        };
         let decided =
             decide(&Asked::parse(asked), &envelope, &complexity, &CATALOG, tiers, &routing(mode), &facts);
         let Ok(decision) = decided else { continue };
@@ -174,7 +201,14 @@ fn play(turns: &[Turn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> 
             let lost = CATALOG.reads(&decision.reference, writer) && !CATALOG.reads(decision.model(), writer);
             prop_assert!(!lost, "turn {number}: {writer} is lost: {decision:?}");
         }
-        conversations.sent(&prefixes, asked, decision.model());
+        let mut past = Past::sent(known.as_ref(), &envelope, &format!("tct_{number}"), decision.model());
+        conversations.record(&prefixes, past.clone());
+        // What an answer was may never come to be known.
+        if *ending > 0 {
+            let stop_reason = [None, Some("refusal"), Some("max_tokens")][usize::from(ending % 3)];
+            past.note_answer(&Answered { stop_reason, has_thinking: *thinks, ..Answered::default() });
+            conversations.record(&prefixes, past);
+        }
         let mut answer = vec![json!({"type": "text", "text": format!("{number}")})];
         if *thinks {
             answer.insert(0, json!({"type": "thinking", "thinking": "", "signature": decision.model()}));

@@ -155,7 +155,8 @@ fn a_history_that_binds_keeps_the_asked_model() {
 
 #[test]
 fn a_conversation_stays_where_it_went_and_comes_back_only_if_it_must() {
-    let facts = Facts { conversation_stays: Some(Stay::With("claude-haiku-5-5")), ..facts() };
+    let haiku = past("claude-opus-5-5", "claude-haiku-5-5");
+    let facts = Facts { past: Some(&haiku), ..facts() };
     let mut request = envelope("claude-opus-5-5");
     request.history.has_thinking = true;
     request.history.last_tool_results = vec![false];
@@ -164,7 +165,8 @@ fn a_conversation_stays_where_it_went_and_comes_back_only_if_it_must() {
     request.speed = Some("fast".into());
     let back = decide_with(&request, &middling(), &routing(Mode::Enforce), &facts).unwrap();
     assert_eq!((back.model(), codes(&back)), ("claude-opus-5-5", vec!["stay-infeasible"]));
-    let parted = Facts { conversation_stays: Some(Stay::Parted), ..facts };
+    let parted = Past { parted: true, ..haiku.clone() };
+    let parted = Facts { past: Some(&parted), ..facts };
     let plain = decide_with(&envelope("claude-opus-5-5"), &easy(), &routing(Mode::Enforce), &parted).unwrap();
     assert_eq!((plain.model(), codes(&plain)), ("claude-opus-5-5", vec!["conversation-parted"]));
 }
@@ -185,7 +187,7 @@ fn a_thread_goes_where_it_is_asked_in_every_mode_against_headers_and_memory() {
                     facts(),
                     Facts { override_tier: Some(Tier::Haiku), ..facts() },
                     Facts { route_off: true, ..facts() },
-                    Facts { conversation_stays: Some(Stay::With("claude-haiku-5-5")), ..facts() },
+                    Facts { past: Some(&past(asked, "claude-haiku-5-5")), ..facts() },
                 ] {
                     let thread = decide_with(&request, &easy(), &routing(mode), &facts).unwrap();
                     assert_eq!((thread.model(), codes(&thread)), (model, vec!["thread"]));
@@ -199,9 +201,10 @@ fn a_thread_goes_where_it_is_asked_in_every_mode_against_headers_and_memory() {
 fn a_conversation_forced_once_stays_with_the_model_that_wrote_its_thinking() {
     let mut request = envelope("claude-sonnet-5-5");
     request.history.has_thinking = true;
-    let facts = Facts { conversation_stays: Some(Stay::With("claude-opus-5-5")), ..facts() };
     for asked in ["claude-sonnet-5-5", "sonnet"] {
         request.model = asked.into();
+        let opus = Past { wrote: vec!["claude-opus-5-5".into()], ..past(asked, "claude-opus-5-5") };
+        let facts = Facts { past: Some(&opus), ..facts() };
         for mode in [Mode::Off, Mode::Shadow, Mode::Enforce] {
             let stays = decide_with(&request, &easy(), &routing(mode), &facts).unwrap();
             assert_eq!((stays.model(), codes(&stays)), ("claude-opus-5-5", vec!["conversation"]));
@@ -212,18 +215,20 @@ fn a_conversation_forced_once_stays_with_the_model_that_wrote_its_thinking() {
     }
     request.task_budget = true;
     request.sampling.temperature = Some(b"0");
+    let opus = past("sonnet", "claude-opus-5-5");
+    let facts = Facts { past: Some(&opus), ..facts() };
     let refused = decide_with(&request, &easy(), &routing(Mode::Enforce), &facts).unwrap();
     assert_eq!(refused.model(), "claude-sonnet-5-5", "it would refuse this");
 }
 
 #[test]
-fn the_control_share_is_drawn_from_the_request_id() {
+fn the_control_share_is_drawn_by_lot() {
     let tenth = Routing { control_permille: 100, ..routing(Mode::Enforce) };
     let mut held = 0;
     for number in 0..2_000 {
         let id = format!("tct_{number}");
         let decision =
-            decide_with(&envelope("claude-opus-5-5"), &easy(), &tenth, &Facts { request_id: &id, ..facts() })
+            decide_with(&envelope("claude-opus-5-5"), &easy(), &tenth, &Facts { lot: &id, ..facts() })
                 .unwrap();
         if codes(&decision).contains(&"control") {
             assert_eq!((decision.model(), decision.acted), ("claude-opus-5-5", false));
@@ -255,6 +260,7 @@ fn every_code_is_documented() {
     let sources = [
         include_str!("../mod.rs"),
         include_str!("../matter.rs"),
+        include_str!("../course.rs"),
         include_str!("../feasible.rs"),
         include_str!("../thinking.rs"),
         include_str!("../size.rs"),

@@ -170,7 +170,7 @@ fn thinking_is_not_turned_off_above_effort_high_nor_behind_a_null() {
         assert_eq!(fit(&hard, &facts(), "claude-haiku-5-5").0.is_empty(), fits, "{effort}");
     }
     let mut null = envelope("claude-opus-4-8");
-    null.body = br#"{"model":"claude-opus-4-8","thinking" : null}"#;
+    null.thinking_null = true;
     assert_eq!(fit(&null, &facts(), "claude-haiku-5-5").0, ["thinking-default"]);
 }
 

@@ -113,7 +113,7 @@ pub(super) fn read_block<'a>(
             ("is_error", _) => odd_error = Some(cursor.skip().map(|_| start)?),
             ("source", Kind::Object) => read_source(cursor, path, history, place)?,
             ("content", _) => read_inside(cursor, path, history, place)?,
-            ("cache_control", _) => history.cache_control |= given(cursor)?,
+            ("cache_control", _) => read_mark(cursor, history)?,
             _ => {
                 cursor.skip()?;
             }
@@ -133,6 +133,22 @@ pub(super) fn read_block<'a>(
         count_block(&block, history);
     }
     Ok(block)
+}
+
+/// Reads a mark for the prompt cache; what it may hold is the upstream's to say.
+pub(super) fn read_mark(cursor: &mut Cursor<'_>, history: &mut History<'_>) -> Result<(), Malformed> {
+    if cursor.kind()? != Kind::Object {
+        history.cache_control |= given(cursor)?;
+        return Ok(());
+    }
+    history.cache_control = true;
+    cursor
+        .each_field(|cursor, name| {
+            let span = cursor.skip()?;
+            history.cache_hour |= name.raw == "ttl" && cursor.slice(span) == br#""1h""#;
+            Ok(())
+        })
+        .map(drop)
 }
 
 /// Reads the `content` of a block: text, one block, or a list of them.

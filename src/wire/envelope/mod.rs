@@ -40,6 +40,8 @@ pub struct Envelope<'a> {
     pub tool_choice: Option<ToolChoice<'a>>,
     /// `thinking`, where given and not null.
     pub thinking: Option<Thinking<'a>>,
+    /// `thinking` is written out as null, which counts as left out.
+    pub thinking_null: bool,
     /// `output_config.effort`.
     pub effort: Option<Cow<'a, str>>,
     /// `output_config.format` is given and not null.
@@ -166,6 +168,8 @@ pub struct History<'a> {
     pub assistant_document: bool,
     /// A message holds `cache_control`, or `system` or `tools` do.
     pub cache_control: bool,
+    /// One of those asks for an hour.
+    pub cache_hour: bool,
     /// Block types seen that are neither text, thinking, tool_use, tool_result nor image; each once.
     pub other_blocks: Vec<Cow<'a, str>>,
     /// Number of `image` blocks.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Fields, Path, count, flag, given, list, member, null, object, optional_word, word};
-use super::history::{self, read_block, read_messages};
+use super::history::{self, read_block, read_mark, read_messages};
 use super::{Envelope, History, Thinking, Thread, Tool, ToolChoice};
 use crate::wire::json::{Cursor, Kind, Malformed, Text};
 
@@ -68,6 +68,7 @@ fn read_field<'a>(
         return Ok(());
     }
     if null(cursor)? {
+        envelope.thinking_null |= name == "thinking";
         return Ok(());
     }
     match name {
@@ -106,7 +107,7 @@ fn read_field<'a>(
             envelope.fallback_list = cursor.kind()? != Kind::String;
             cursor.skip()?;
         }
-        "cache_control" => envelope.history.cache_control |= given(cursor)?,
+        "cache_control" => read_mark(cursor, &mut envelope.history)?,
         _ => {
             cursor.skip()?;
         }
@@ -170,7 +171,7 @@ fn read_tool<'a>(
     let mut tool = Tool { kind: Cow::Borrowed("custom"), name: Cow::default(), model: Cow::default() };
     object(cursor, path, &["type", "name", "model", "cache_control"], |cursor, name, path| {
         if name == "cache_control" {
-            history.cache_control |= given(cursor)?;
+            read_mark(cursor, history)?;
         } else if let Some(value) = optional_word(cursor, path)? {
             match name {
                 "type" => tool.kind = value,

@@ -1,0 +1,115 @@
+//! What a decision was made of besides the policy: kept in the journal, so that it can be made again.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ask::Ask;
+use super::decision::{RouteDecision, Unroutable};
+use super::habits::Ahead;
+use super::matter::Matter;
+use super::past::{Past, is_default};
+use super::{Asked, Facts, settle};
+use crate::catalog::Catalog;
+use crate::config::{Routing, Tiers};
+use crate::tier::{Complexity, Reason, Tier};
+use crate::wire::envelope::Envelope;
+
+/// Facts of a request, its headers, its conversation and its difficulty; no text of prompts or answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Basis<'a> {
+    /// The request.
+    pub ask: Ask<'a>,
+    /// `anthropic-version`.
+    pub api_version: Cow<'a, str>,
+    /// Values of `anthropic-beta`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub betas: Vec<Cow<'a, str>>,
+    /// `x-tercet-tier`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub force: Option<Tier>,
+    /// `x-tercet-route: off`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub route_off: bool,
+    /// What the conversation had been through.
+    #[serde(skip_serializing_if = "is_default")]
+    pub past: Option<Past>,
+    /// What was ahead of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ahead: Ahead,
+    /// A count_tokens, which is not recorded.
+    #[serde(skip)]
+    pub count_tokens: bool,
+    /// Sufficiency of haiku, sonnet and opus, in thousandths.
+    pub sufficiency: [u16; 3],
+    /// Difficulty, 0 to 1,000.
+    pub score: u16,
+    /// What spoke for it; told by the decision.
+    #[serde(skip)]
+    pub evidence: Vec<Reason>,
+}
+
+impl<'a> Basis<'a> {
+    /// Gathers it.
+    #[must_use]
+    pub fn of(envelope: &Envelope<'a>, complexity: &Complexity, facts: &Facts<'a>) -> Self {
+        Self {
+            ask: Ask::of(envelope),
+            api_version: facts.api_version.into(),
+            betas: facts.betas.iter().map(|beta| Cow::Borrowed(*beta)).collect(),
+            force: facts.override_tier,
+            route_off: facts.route_off,
+            past: facts.past.cloned(),
+            ahead: facts.ahead.clone(),
+            count_tokens: facts.count_tokens,
+            sufficiency: complexity.sufficiency,
+            score: complexity.score_permille,
+            evidence: complexity.reasons.clone(),
+        }
+    }
+
+    /// Decides which model answers; `lot` decides whether it is held back as control, `at` dates prices.
+    ///
+    /// # Errors
+    ///
+    /// Only where a header forces a tier that would refuse the request or answer it differently.
+    pub fn decide(
+        &self,
+        catalog: &Catalog,
+        tiers: &Tiers,
+        routing: &Routing,
+        lot: &str,
+        at: Timestamp,
+    ) -> Result<RouteDecision, Unroutable> {
+        let asked = Asked::parse(&self.ask.model);
+        let betas: Vec<&str> = self.betas.iter().map(AsRef::as_ref).collect();
+        let complexity = Complexity {
+            sufficiency: self.sufficiency,
+            score_permille: self.score,
+            reasons: self.evidence.clone(),
+        };
+        let facts = Facts {
+            api_version: &self.api_version,
+            betas: &betas,
+            override_tier: self.force,
+            route_off: self.route_off,
+            past: self.past.as_ref(),
+            ahead: &self.ahead,
+            lot,
+            count_tokens: self.count_tokens,
+            at,
+        };
+        let ask = &self.ask;
+        settle(&Matter {
+            asked: &asked,
+            ask,
+            complexity: &complexity,
+            catalog,
+            tiers,
+            routing,
+            facts: &facts,
+        })
+    }
+}
