@@ -27,6 +27,10 @@ check: ## Format, lints, documentation
 bench: ## Measure the overhead over a direct connection, and the parts
 	$(CARGO) bench
 
+.PHONY: instructions
+instructions: ## Count instructions and allocations of each step (needs valgrind), against what is known
+	@scripts/instructions
+
 .PHONY: image
 image: ## Build the container image (needs docker or buildah)
 	@scripts/build-image

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue};
 use super::exchange::Exchange;
 use super::{headroom, policy};
 use crate::budget::{self, Estimate, Spent};
+use crate::clock;
 use crate::config::Ceilings;
 use crate::limit::{self, LimitReached};
 use crate::store::{Claim, Demand, Exhausted, Period, Standing, Unit};
@@ -36,9 +37,10 @@ fn claims_with(exchange: &Exchange, demands: impl Fn(&Ceilings, &mut Vec<Demand>
     identity.levels.iter().map(claim).collect()
 }
 
-/// Returns where the caller's own levels stand.
+/// Returns where the caller's own levels stand with their rates.
 pub(super) fn standings(exchange: &Exchange) -> Vec<Standing> {
-    exchange.tercet.runtime.accounts.standing(&claims(exchange, &Estimate::LEAST))
+    let rates = claims_with(exchange, |ceilings, into| limit::demands(&ceilings.limits, 1, 1, into));
+    exchange.tercet.runtime.accounts.standing(&rates)
 }
 
 /// Turns a ceiling that was run into into the refusal of design.md's table.
@@ -55,9 +57,7 @@ pub(super) fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     policy::count_limit(exchange, kind.unwrap_or(LimitKind::Requests), LimitDecision::Refused);
     let mut refusal = Refusal::rate_limited(reached.message, reached.retry_after_s);
     for (name, value) in limit_headers(&standings(exchange)) {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            refusal = refusal.with_header(name, value);
-        }
+        refusal = refusal.with_header(name, value);
     }
     refusal
 }
@@ -84,15 +84,17 @@ fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
 }
 
 /// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
-pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, String)> {
+pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
     let facts = limit::HeaderFacts::of(standings);
     let groups = [facts.requests, facts.tokens, facts.input_tokens, facts.output_tokens];
-    let mut headers = Vec::new();
+    let mut headers = Vec::with_capacity(12);
     for (facts, (_, [limit, remaining, reset])) in groups.into_iter().zip(headroom::LIMIT_HEADERS) {
         let Some(facts) = facts else { continue };
-        headers.push((limit, facts.limit.to_string()));
-        headers.push((remaining, facts.remaining.to_string()));
-        headers.push((reset, format!("{:.0}", facts.resets_at)));
+        let mut time = String::with_capacity(20);
+        clock::push_rfc3339(&mut time, facts.resets_at, clock::Precision::Seconds);
+        headers.push((limit, facts.limit.into()));
+        headers.push((remaining, facts.remaining.into()));
+        headers.extend(HeaderValue::try_from(time).ok().map(|time| (reset, time)));
     }
     headers
 }

@@ -123,7 +123,8 @@ pub(super) async fn finish_hit(mut exchange: Box<Exchange>, answer: &CachedAnswe
 
 /// Ends an exchange that is refused, by us or because the upstream gave no answer.
 pub(super) async fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Response<Reply> {
-    refuse_at(exchange, refusal, Bill::nothing()).await
+    // Boxed, so that what is rare does not make the future of every request larger.
+    Box::pin(refuse_at(exchange, refusal, Bill::nothing())).await
 }
 
 /// Ends an exchange to which the upstream gave no answer.
@@ -135,7 +136,7 @@ pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
     let waited = failure.phase == Phase::Wait && failure.kind == FailureKind::Timeout;
     let bill =
         if waited && exchange.endpoint.is_message() { Bill::at_estimate(&exchange) } else { Bill::nothing() };
-    refuse_at(exchange, &forward::refusal(&failure), bill).await
+    Box::pin(refuse_at(exchange, &forward::refusal(&failure), bill)).await
 }
 
 async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {

@@ -50,7 +50,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
     let (body, keeping) = match ready {
-        Ready::Kept(kept) => return recall::replay(exchange, kept).await,
+        Ready::Kept(kept) => return Box::pin(recall::replay(exchange, kept)).await,
         Ready::Send(body, keeping) => (body, keeping),
     };
     match forward::cross(exchange, body, keeping).await {

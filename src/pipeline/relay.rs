@@ -57,7 +57,7 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
         return Response::from_parts(head, Reply::whole(Bytes::new()));
     }
     if !head.status.is_success() && redact::ours(&watch.exchange).is_some() {
-        return redact::error(watch, head, body).await;
+        return Box::pin(redact::error(watch, head, body)).await;
     }
     let relay =
         Relay { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None };

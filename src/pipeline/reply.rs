@@ -12,6 +12,8 @@ use crate::wire::headers;
 /// Upstream headers stay as they are but for the hop-by-hop ones, and the shared account's rate limits where
 /// the caller has limits of its own. With our credential its cookies stay with us.
 pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
+    // Room for ours at once: a map that grows sorts everything in it anew.
+    head.headers.reserve(OURS_MAX);
     headers::strip_hop_by_hop(&mut head.headers);
     if let Some(secret) = redact::ours(exchange) {
         // Cookies of our account, which are no client's.
@@ -45,9 +47,7 @@ fn own_limits(exchange: &Exchange, headers: &mut HeaderMap) {
         return;
     }
     headers::strip_upstream_ratelimits(headers);
-    for (name, value) in limits {
-        put(headers, name, &value);
-    }
+    headers.extend(limits);
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -56,6 +56,8 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
+/// Headers of ours, rate limits among them.
+const OURS_MAX: usize = 18;
 // Constants, because `from_static` walks the name byte by byte wherever it runs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tercet-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

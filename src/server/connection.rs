@@ -93,6 +93,25 @@ impl Protocol {
         let Some(acceptor) = self.tls.clone() else {
             return self.speak(stream, peer, handler, stage).await;
         };
+        // Boxed: a connection's task is half as large where it has no room for a TLS session.
+        Box::pin(self.speak_tls(acceptor, stream, peer, handler, stage)).await;
+    }
+
+    async fn speak_tls<H, F, R, B>(
+        self,
+        acceptor: TlsAcceptor,
+        stream: TcpStream,
+        peer: Peer,
+        handler: Arc<Guarded<H, R>>,
+        stage: watch::Receiver<Stage>,
+    ) where
+        H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        R: Fn(Refusal) -> Response<B> + Send + Sync + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyProblem>,
+    {
+        let address = peer.address;
         let mut ending = stage.clone();
         let handshake = tokio::time::timeout(self.header_timeout, acceptor.accept(stream));
         let shaken = tokio::select! {

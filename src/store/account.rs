@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
+use foldhash::quality::RandomState;
 
 use super::cell::{Cells, Moment};
 use crate::clock::Clock;
@@ -57,7 +58,7 @@ pub struct Held {
 /// All accounts: those configured, and at most [`Accounts::DYNAMIC_MAX`] that requests brought.
 #[derive(Debug)]
 pub struct Accounts {
-    by_id: DashMap<AccountId, Arc<Account>>,
+    by_id: DashMap<AccountId, Arc<Account>, RandomState>,
     dynamic: AtomicUsize,
     pub(super) ledger: Arc<Ledger>,
 }
@@ -127,7 +128,7 @@ impl Accounts {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let ledger = Arc::new(Ledger { clock, leaked: AtomicU64::new(0) });
-        Self { by_id: DashMap::new(), dynamic: AtomicUsize::new(0), ledger }
+        Self { by_id: DashMap::default(), dynamic: AtomicUsize::new(0), ledger }
     }
 
     /// Returns the account of something the configuration names.

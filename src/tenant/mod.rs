@@ -9,7 +9,7 @@
 pub mod ownership;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
@@ -50,6 +50,8 @@ pub struct LevelOf {
     pub ceilings: Arc<Ceilings>,
     /// Whether the configuration names it; other users' accounts are bounded in number.
     pub configured: bool,
+    /// The counters, once they were found; a request asks for them three times.
+    found: OnceLock<Arc<Account>>,
 }
 
 /// Why a caller has no identity.
@@ -174,6 +176,7 @@ impl Directory {
             id,
             ceilings: Arc::clone(ceilings),
             configured,
+            found: OnceLock::new(),
         };
         let name = || Arc::clone(&tenant.name);
         let own = tenant.users.get(user);
@@ -198,7 +201,7 @@ impl Directory {
 
     fn whole(&self) -> LevelOf {
         let ceilings = Arc::clone(&self.organisation);
-        LevelOf { id: AccountId::organisation(), ceilings, configured: true }
+        LevelOf { id: AccountId::organisation(), ceilings, configured: true, found: OnceLock::new() }
     }
 }
 
@@ -206,7 +209,9 @@ impl LevelOf {
     /// Finds the level's counters.
     #[must_use]
     pub fn account(&self, accounts: &Accounts) -> Arc<Account> {
-        if self.configured { accounts.configured(&self.id) } else { accounts.dynamic(&self.id) }
+        let find =
+            || if self.configured { accounts.configured(&self.id) } else { accounts.dynamic(&self.id) };
+        Arc::clone(self.found.get_or_init(find))
     }
 }
 

@@ -117,7 +117,8 @@ impl Upstream {
         match (self.attempt(request, 1).await, spare) {
             (Ok(answer), _) => Ok(answer),
             (Err((_, true)), Some(request)) => {
-                self.attempt(request, 2).await.map_err(|(failure, _stale)| failure)
+                // Boxed, like the opening of a connection: what is rare would make every request's future larger.
+                Box::pin(self.attempt(request, 2)).await.map_err(|(failure, _stale)| failure)
             }
             (Err((failure, _stale)), _) => Err(failure),
         }
@@ -150,9 +151,13 @@ impl Upstream {
 
     /// A kept connection, or a new one.
     async fn line(&self) -> Result<Line, UpstreamFailure> {
-        if let Some(line) = self.pool.take() {
-            return Ok(line);
+        match self.pool.take() {
+            Some(line) => Ok(line),
+            None => Box::pin(self.open()).await,
         }
+    }
+
+    async fn open(&self) -> Result<Line, UpstreamFailure> {
         let target = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
         let target = target.path_and_query("/").build().map_err(|_| {
             UpstreamFailure::new(Phase::Connect, FailureKind::Request, "upstream.base_url is no address")
@@ -187,8 +192,14 @@ impl Upstream {
     /// Points a request at this upstream and leaves the framing of its body to the body itself.
     fn addressed(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, UpstreamFailure> {
         let (mut head, body) = request.into_parts();
-        let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let target = PathAndQuery::try_from(format!("{}{asked}", self.prefix)).ok();
+        let asked = head.uri.path_and_query();
+        let target = match asked {
+            Some(asked) if self.prefix.is_empty() => Some(asked.clone()),
+            asked => {
+                let asked = asked.map_or("/", PathAndQuery::as_str);
+                PathAndQuery::try_from(format!("{}{asked}", self.prefix)).ok()
+            }
+        };
         let uri = target.map(Uri::from);
         let Some(uri) = uri else {
             return Err(UpstreamFailure::new(
