@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::read::until;
+use support::read::{until, until_told};
 use support::redis::{Fault, Line, Redis};
 use tercet::config::RedisServer;
 use tercet::store::{ANSWER_WITHIN, Link, LinkFailure, LinkUse};
@@ -126,7 +126,7 @@ async fn sentinels_say_where_the_master_is() {
     );
     std::fs::write(&file, watched).unwrap();
     let sentinel = Redis::start_with(Some(&file), &["--sentinel"]).await;
-    until_told(&sentinel, "slaves", "1").await;
+    until_told(|| async { sentinel.command(&["INFO", "sentinel"]).await }, "slaves=1,").await;
     let kept = kept(&format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port)).await;
     assert!(increase(&kept.link).await.is_ok());
     let held: i64 = master.command(&["GET", "n"]).await;
@@ -137,16 +137,4 @@ async fn sentinels_say_where_the_master_is() {
     assert!(increase(&kept.link).await.is_ok());
     let moved: i64 = replica.command(&["GET", "n"]).await;
     assert!(moved >= 1);
-}
-
-/// Waits until the sentinel knows of that many.
-async fn until_told(sentinel: &Redis, of: &str, count: &str) {
-    for _ in 0..2_000 {
-        let told: String = sentinel.command(&["INFO", "sentinel"]).await;
-        if told.contains(&format!("{of}={count},")) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the sentinel does not know of {count} {of}");
 }

@@ -9,6 +9,7 @@ mod control;
 mod plan;
 mod problem;
 mod rebuild;
+mod shared;
 mod sources;
 
 use std::future::Future;
@@ -127,6 +128,8 @@ impl Gateway {
         for link in tercet.runtime.links() {
             background.spawn(Arc::clone(link).keep_up(ended.clone()));
         }
+        let (sharing, sharing_ended) = (Arc::clone(&tercet), ended.clone());
+        background.spawn(async move { sharing.runtime.accounts.share(sharing_ended).await });
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {

@@ -71,6 +71,9 @@ pub enum StartProblem {
     /// Another process changed something while this one started.
     #[error("another process was ending while this one started; start it again")]
     Changing,
+    /// The id under which counters are shared.
+    #[error("the id of this instance cannot be kept beside the journal: {0}")]
+    Instance(String),
     /// The metrics.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),

@@ -9,16 +9,17 @@ use jiff::{Timestamp, ToSpan};
 use tokio_util::task::TaskTracker;
 
 use super::problem::StartProblem;
+use super::shared;
 use crate::budget::{self, Forecast};
 use crate::cache::AnswerCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, RedisServer, Tiers};
+use crate::config::{Config, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Runtime, Snapshot, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
-use crate::store::{Accounts, Claim, Link, LinkUse};
+use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
@@ -28,8 +29,9 @@ use crate::upstream::Upstream;
 /// Builds the gateway's inside; blocks while the journal is read.
 pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, StartProblem> {
     let snapshot = snapshot(config, None)?;
+    let shared = shared::shared(&snapshot.config)?;
     let views = Views {
-        accounts: Accounts::new(clock.clone()),
+        accounts: Accounts::shared(clock.clone(), shared.sharing.clone()),
         rollup: Arc::new(Rollup::new()),
         recent: Recent::default(),
         ownership: Ownership::default(),
@@ -49,15 +51,6 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     }
     let metrics = Metrics::new(snapshot.config.telemetry.series_max)
         .map_err(|error| StartProblem::Metrics(error.to_string()))?;
-    let shared = &snapshot.config.redis;
-    let link =
-        |server: &Option<RedisServer>, purpose| server.clone().map(|server| Link::new(server, purpose));
-    if let (Some(counters), Some(answers)) = (&shared.counters, &shared.cache)
-        && counters.node.addr() == answers.node.addr()
-    {
-        tracing::warn!(server = %counters, "counters and kept answers share one redis: answers may fill its memory, \
-            and counters be refused or evicted; give each a server of its own");
-    }
     let runtime = Runtime {
         accounts: views.accounts,
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
@@ -65,8 +58,8 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         conversations: Conversations::default(),
         habits: Habits::default(),
         recent: views.recent,
-        counters: link(&shared.counters, LinkUse::Counters),
-        answers: link(&shared.cache, LinkUse::Answers),
+        counters: shared.counters,
+        answers: shared.answers,
         forecast: Forecast::default(),
         journal,
         rollup: views.rollup,

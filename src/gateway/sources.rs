@@ -19,8 +19,8 @@ use crate::config::{self, Credential};
 use crate::journal::{self, By, ExchangeRecord, Query, Stream, Sums};
 use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
-use crate::store::{Cell, Claim, Link, LinkReading, Period, Standing, Unit};
-use crate::telemetry::{BudgetReading, JournalReading, Readings, RedisReading, Window};
+use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Standing, Unit};
+use crate::telemetry::{BudgetReading, JournalReading, Readings, RedisReading, SharingReading, Window};
 
 /// Who may call the admin API.
 pub(super) fn access(tercet: &Arc<Tercet>, listen: SocketAddr) -> Access {
@@ -182,6 +182,10 @@ fn read(tercet: &Tercet) -> Readings {
             write_failures: health.retained + health.dropped,
             head_sequence: head,
         },
+        sharing: tercet.runtime.accounts.sharing().map(|sharing| {
+            let store::SharingReading { holding, unasked, asked } = sharing.reading();
+            SharingReading { leases: holding, unasked, asked }
+        }),
         redis: tercet.runtime.links().map(|link| redis_reading(link)).collect(),
     }
 }

@@ -10,6 +10,7 @@ mod chain;
 mod changes;
 mod desk;
 mod entry;
+mod instance;
 mod json;
 mod recent;
 mod record;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 pub use chain::{Head, RecordHash, Stream};
 pub use changes::changes;
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
+pub use instance::instance_id;
 pub use recent::{Found, Recent, find};
 pub use record::{
     AdminRecord, Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome,

@@ -8,7 +8,7 @@ use crate::budget::{self, Estimate, Spent};
 use crate::clock;
 use crate::config::Ceilings;
 use crate::limit::{self, LimitReached};
-use crate::store::{Claim, Demand, Exhausted, Period, Standing, Unit};
+use crate::store::{Claim, Demand, Exhausted, Period, Refused, Standing, Unit};
 use crate::telemetry::{LimitDecision, LimitKind};
 use crate::tenant::{LevelOf, Unidentified};
 use crate::wire::error::{self, Refusal};
@@ -43,8 +43,19 @@ pub(super) fn standings(exchange: &Exchange) -> Vec<Standing> {
     exchange.tercet.runtime.accounts.standing(&rates)
 }
 
+/// Says why nothing was held.
+pub(super) fn refused(exchange: &Exchange, refused: &Refused) -> Refusal {
+    match refused {
+        Refused::Exhausted(exhausted) => refusal(exchange, exhausted),
+        Refused::Unreachable => Refusal::unavailable(
+            "the counters that instances of this gateway share cannot be reached, so this request cannot be held \
+             to its limits and budgets; try again soon",
+        ),
+    }
+}
+
 /// Turns a ceiling that was run into into the refusal of design.md's table.
-pub(super) fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
+fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     if let Some(spent) = Spent::of(exhausted) {
         let limit = if spent.unit == Unit::Money { LimitKind::Budget } else { LimitKind::Quota };
         policy::count_limit(exchange, limit, LimitDecision::Refused);

@@ -70,7 +70,7 @@ enum Ready {
 /// Every step before the request leaves us.
 async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refusal> {
     policy::identify(exchange)?;
-    policy::admit(exchange)?;
+    policy::admit(exchange).await?;
     let body = read::read(exchange, body).await?;
     let envelope = read::scan(exchange, &body)?;
     policy::own(exchange, &envelope)?;
@@ -79,13 +79,13 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refus
     decide::decide(exchange, &envelope, &complexity)?;
     let keeping = match recall::recall(exchange, &envelope, &body) {
         Recalled::Hit(kept) => {
-            reserve::hold_request(exchange)?;
+            reserve::hold_request(exchange).await?;
             return Ok(Ready::Kept(kept));
         }
         Recalled::Miss(keeping) => Some(keeping),
         Recalled::Bypass => None,
     };
-    reserve::hold(exchange, &envelope)?;
+    reserve::hold(exchange, &envelope).await?;
     reserve::record(exchange).await?;
     Ok(Ready::Send(exchange.splice(&envelope, &body), keeping))
 }

@@ -25,7 +25,7 @@ use crate::wire::objects;
 
 /// Answers a request that is not a message.
 pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
-    if let Err(refusal) = allow(&mut exchange, route) {
+    if let Err(refusal) = allow(&mut exchange, route).await {
         return finish::refuse(exchange, &refusal).await;
     }
     match route {
@@ -38,24 +38,24 @@ pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: In
 }
 
 /// Checks who asks and for whose object, and counts the request.
-fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
+async fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
     policy::identify(exchange)?;
-    policy::admit(exchange)?;
+    policy::admit(exchange).await?;
     if let (true, Some((kind, id))) = (owns_objects(exchange), object_of(route)) {
         policy::owns(exchange, kind, id)?;
     }
     if matches!(route, Route::BatchCreate) {
-        policy::may_spend(exchange)?;
+        policy::may_spend(exchange).await?;
     }
     if matches!(route, Route::Other) && with_our_credential(exchange) {
         if !path_is_allowed(exchange) {
             return Err(Refusal::not_found(format!("no such path: {}", exchange.uri.path())));
         }
-        policy::may_spend(exchange)?;
+        policy::may_spend(exchange).await?;
         exchange.metered_path = true;
-        return reserve::hold_nothing_yet(exchange);
+        return reserve::hold_nothing_yet(exchange).await;
     }
-    reserve::hold_request(exchange)
+    reserve::hold_request(exchange).await
 }
 
 /// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.

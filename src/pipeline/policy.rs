@@ -38,7 +38,7 @@ pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
 }
 
 /// Refuses early what cannot be served, before the body is read; takes nothing.
-pub(super) fn admit(exchange: &Exchange) -> Result<(), Refusal> {
+pub(super) async fn admit(exchange: &Exchange) -> Result<(), Refusal> {
     let runtime = &exchange.tercet.runtime;
     if runtime.draining.load(Ordering::Relaxed) {
         return Err(Refusal::overloaded("this gateway is shutting down; send the request again"));
@@ -50,15 +50,15 @@ pub(super) fn admit(exchange: &Exchange) -> Result<(), Refusal> {
         let gate = runtime.count_tokens.pass(&exchange.tenant().into());
         return gate.map_err(|wait| Refusal::rate_limited("too many count_tokens requests", wait.as_secs()));
     }
-    if exchange.endpoint.is_message() { may_spend(exchange) } else { Ok(()) }
+    if exchange.endpoint.is_message() { may_spend(exchange).await } else { Ok(()) }
 }
 
 /// Refuses what costs money where nothing is left to spend, or where it could not be recorded.
-pub(super) fn may_spend(exchange: &Exchange) -> Result<(), Refusal> {
+pub(super) async fn may_spend(exchange: &Exchange) -> Result<(), Refusal> {
     charge::require_journal(exchange)?;
     let claims = charge::claims(exchange, &Estimate::LEAST);
-    let looked = exchange.tercet.runtime.accounts.look(&claims);
-    looked.map_err(|exhausted| charge::refusal(exchange, &exhausted))
+    let looked = exchange.tercet.runtime.accounts.look_around(&claims).await;
+    looked.map_err(|refused| charge::refused(exchange, &refused))
 }
 
 /// Refuses to touch upstream objects of another tenant.

@@ -12,31 +12,31 @@ use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 
 /// Holds what the request may come to, at all levels or at none; count_tokens is free.
-pub(super) fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+pub(super) async fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
     if exchange.endpoint.is_count() {
         return Ok(());
     }
     let begun = exchange.tercet.runtime.clock.instant();
     let estimate = estimate(exchange, envelope);
-    take(exchange, charge::claims(exchange, &estimate))?;
+    take(exchange, charge::claims(exchange, &estimate)).await?;
     exchange.estimate = Some(estimate);
     exchange.spent_in(Phase::Limits, begun);
     Ok(())
 }
 
 /// Holds the request alone, for an answer that costs nothing.
-pub(super) fn hold_request(exchange: &mut Exchange) -> Result<(), Refusal> {
-    take(exchange, charge::request_claims(exchange))
+pub(super) async fn hold_request(exchange: &mut Exchange) -> Result<(), Refusal> {
+    take(exchange, charge::request_claims(exchange)).await
 }
 
 /// Holds a place at every ceiling for a path whose cost is known only from its answer.
-pub(super) fn hold_nothing_yet(exchange: &mut Exchange) -> Result<(), Refusal> {
-    take(exchange, charge::claims(exchange, &Estimate::NOTHING))
+pub(super) async fn hold_nothing_yet(exchange: &mut Exchange) -> Result<(), Refusal> {
+    take(exchange, charge::claims(exchange, &Estimate::NOTHING)).await
 }
 
-fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Result<(), Refusal> {
-    let reserved = exchange.tercet.runtime.accounts.reserve(claims);
-    let reservation = reserved.map_err(|exhausted| charge::refusal(exchange, &exhausted))?;
+async fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Result<(), Refusal> {
+    let held = exchange.tercet.runtime.accounts.hold(claims).await;
+    let reservation = held.map_err(|refused| charge::refused(exchange, &refused))?;
     exchange.reservation = Some(reservation);
     Ok(())
 }

@@ -4,13 +4,14 @@
 //! users that only requests name get accounts of their own up to a bound, and share one per tenant after it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
 
-use super::cell::{Cells, Moment};
+use super::cell::{Cells, Claim, Moment};
+use super::sharing::Sharing;
 use crate::clock::Clock;
 
 /// Where in the organisation an account counts; the order is the order in which levels are named.
@@ -42,6 +43,8 @@ pub struct AccountId {
 pub struct Account {
     id: AccountId,
     cells: Mutex<Cells>,
+    /// Whether the other instances are to be told of a change already.
+    pub(super) changed: AtomicBool,
 }
 
 /// What is held and not yet settled.
@@ -68,6 +71,8 @@ pub struct Accounts {
 pub(super) struct Ledger {
     pub(super) clock: Clock,
     pub(super) leaked: AtomicU64,
+    /// How the counters are shared with other instances, where they are.
+    pub(super) sharing: Option<Arc<Sharing>>,
 }
 
 impl AccountId {
@@ -124,10 +129,16 @@ impl Accounts {
     /// Most accounts of users that no configuration names; later ones share `_other` of their tenant.
     pub const DYNAMIC_MAX: usize = 100_000;
 
-    /// Returns a store without accounts.
+    /// Returns a store without accounts, of this instance alone.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let ledger = Arc::new(Ledger { clock, leaked: AtomicU64::new(0) });
+        Self::shared(clock, None)
+    }
+
+    /// Returns a store without accounts, shared with other instances while [`Accounts::share`] runs.
+    #[must_use]
+    pub fn shared(clock: Clock, sharing: Option<Arc<Sharing>>) -> Self {
+        let ledger = Arc::new(Ledger { clock, leaked: AtomicU64::new(0), sharing });
         Self { by_id: DashMap::default(), dynamic: AtomicUsize::new(0), ledger }
     }
 
@@ -139,7 +150,7 @@ impl Accounts {
         if let Some(found) = self.by_id.get(id) {
             return Arc::clone(&found);
         }
-        Arc::clone(&self.by_id.entry(id.clone()).or_insert_with(|| Account::open(id)))
+        Arc::clone(&self.by_id.entry(id.clone()).or_insert_with(|| self.open(id)))
     }
 
     /// Returns the account of a user that a request named, or the tenant's `_other` beyond the bound.
@@ -155,7 +166,7 @@ impl Accounts {
                 self.dynamic
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, bounded)
                     .is_ok()
-                    .then(|| Arc::clone(&place.insert(Account::open(id))))
+                    .then(|| Arc::clone(&place.insert(self.open(id))))
             }
         };
         opened.unwrap_or_else(|| self.configured(&AccountId { name: Arc::from(OVERFLOW), ..id.clone() }))
@@ -182,6 +193,17 @@ impl Accounts {
         total
     }
 
+    /// Returns how the counters are shared with other instances, where they are.
+    #[must_use]
+    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.ledger.sharing.as_ref()
+    }
+
+    fn open(&self, id: &AccountId) -> Arc<Account> {
+        let cells = if self.ledger.sharing.is_some() { Cells::shared() } else { Cells::default() };
+        Arc::new(Account { id: id.clone(), cells: Mutex::new(cells), changed: AtomicBool::new(false) })
+    }
+
     /// Returns how many reservations were dropped without an end; each one is a bug.
     #[must_use]
     pub fn leaked(&self) -> u64 {
@@ -189,13 +211,14 @@ impl Accounts {
     }
 }
 
-impl Account {
-    fn open(id: &AccountId) -> Arc<Self> {
-        Arc::new(Self { id: id.clone(), cells: Mutex::default() })
-    }
-}
-
 impl Ledger {
+    /// Has the other instances told of what changed in these accounts.
+    pub(super) fn changed(&self, claims: &[Claim]) {
+        if let Some(sharing) = &self.sharing {
+            claims.iter().for_each(|claim| sharing.changed(&claim.account));
+        }
+    }
+
     pub(super) fn now(&self) -> Moment {
         Moment { wall: self.clock.now(), instant: self.clock.instant() }
     }

@@ -41,6 +41,19 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// Returns the units missing, a part of one counted whole.
+    pub(super) fn debt(&mut self, limit: u64, now: Instant) -> u64 {
+        self.refill(limit, now);
+        u64::try_from(self.debt.div_ceil(UNIT)).unwrap_or(u64::MAX)
+    }
+
+    /// Takes over what is missing of a bucket shared with others, in millionths of a unit, less `unspent` units.
+    pub(super) fn become_debt(&mut self, missing_millionths: u64, unspent: u64, now: Instant) {
+        let missing = u128::from(missing_millionths).saturating_mul(UNIT / 1_000_000);
+        self.debt = missing.saturating_sub(scaled(unspent));
+        self.settled_at = Some(now);
+    }
+
     fn refill(&mut self, limit: u64, now: Instant) {
         let since = self.settled_at.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         self.debt = self.debt.saturating_sub(since.as_nanos().saturating_mul(u128::from(limit)));

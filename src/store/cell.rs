@@ -11,6 +11,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::account::Account;
 use super::bucket::Bucket;
 use super::reservation::Wait;
+use super::share::Shares;
 use super::window::Window;
 use crate::money::NanoUsd;
 use crate::usage::Usage;
@@ -24,6 +25,34 @@ pub enum Cell {
     Concurrency,
     /// A ceiling per calendar period.
     Window(Unit, Period),
+}
+
+impl Cell {
+    /// How many cells an account has.
+    pub(super) const COUNT: usize = 10;
+
+    /// Every cell of an account, in the order of their places.
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Rate(Rate::Requests),
+        Self::Rate(Rate::InputTokens),
+        Self::Rate(Rate::OutputTokens),
+        Self::Concurrency,
+        Self::Window(Unit::Money, Period::Day),
+        Self::Window(Unit::Money, Period::Week),
+        Self::Window(Unit::Money, Period::Month),
+        Self::Window(Unit::Tokens, Period::Day),
+        Self::Window(Unit::Tokens, Period::Week),
+        Self::Window(Unit::Tokens, Period::Month),
+    ];
+
+    /// Returns its place in [`Cell::ALL`].
+    pub(super) const fn place(self) -> usize {
+        match self {
+            Self::Rate(rate) => rate as usize,
+            Self::Concurrency => 3,
+            Self::Window(unit, period) => 4 + 3 * (unit as usize) + period as usize,
+        }
+    }
 }
 
 /// What is counted per minute.
@@ -130,6 +159,15 @@ pub(super) struct Moment {
     pub(super) instant: Instant,
 }
 
+/// Within what is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Within the share of this instance, where counters are shared.
+    Shared,
+    /// Within the ceiling, as far as is known here.
+    Alone,
+}
+
 /// What a cell holds against a ceiling.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Level {
@@ -143,29 +181,44 @@ pub(super) struct Level {
 /// The counters of one account.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    buckets: [Bucket; 3],
-    in_flight: u64,
-    windows: [[Window; 3]; 2],
+    pub(super) buckets: [Bucket; 3],
+    pub(super) in_flight: u64,
+    pub(super) windows: [[Window; 3]; 2],
+    /// Where counters are shared with other instances.
+    pub(super) shares: Option<Box<Shares>>,
 }
 
 impl Cells {
+    /// Returns empty cells of an account that is shared with other instances.
+    pub(super) fn shared() -> Self {
+        Self { shares: Some(Box::default()), ..Self::default() }
+    }
+
     /// Takes a demand and notes in it how much; or takes nothing and returns how long to wait.
-    pub(super) fn take(&mut self, demand: &mut Demand, zone: &TimeZone, now: Moment) -> Result<(), Wait> {
-        if let Some(wait) = self.shortage(demand, zone, now) {
+    pub(super) fn take(
+        &mut self,
+        demand: &mut Demand,
+        zone: &TimeZone,
+        now: Moment,
+        reach: Reach,
+    ) -> Result<(), Wait> {
+        if let Some(wait) = self.shortage(demand, zone, now, reach) {
             return Err(wait);
         }
         match (demand.cell, demand.ceiling) {
             (Cell::Rate(rate), Some(limit)) => {
                 self.buckets[rate as usize].take(demand.amount, limit, now.instant);
+                if let Some(shares) = &mut self.shares {
+                    shares.took(demand.cell, demand.amount);
+                }
             }
             (Cell::Rate(_), None) => {}
             (Cell::Concurrency, _) => self.in_flight = self.in_flight.saturating_add(demand.amount),
             (Cell::Window(unit, period), ceiling) => {
-                let window = self.window(unit, period, zone, now.wall);
-                let remaining = ceiling.map_or(u64::MAX, |ceiling| window.remaining(ceiling));
-                if remaining < demand.most.saturating_mul(NEAR_THE_END) {
-                    demand.amount = demand.most.min(remaining).max(demand.amount);
+                if let Some(ceiling) = ceiling {
+                    demand.amount = hold(demand, self.level(demand.cell, ceiling, zone, now).remaining);
                 }
+                let window = self.window(unit, period, zone, now.wall);
                 window.reserved = window.reserved.saturating_add(demand.amount);
             }
         }
@@ -173,9 +226,24 @@ impl Cells {
     }
 
     /// Returns how long to wait if a demand does not fit; takes nothing.
-    pub(super) fn shortage(&mut self, demand: &Demand, zone: &TimeZone, now: Moment) -> Option<Wait> {
+    pub(super) fn shortage(
+        &mut self,
+        demand: &Demand,
+        zone: &TimeZone,
+        now: Moment,
+        reach: Reach,
+    ) -> Option<Wait> {
         let ceiling = demand.ceiling?;
-        let fits = self.level(demand.cell, ceiling, zone, now).remaining >= demand.amount;
+        let remaining = self.level(demand.cell, ceiling, zone, now).remaining;
+        let fits = match (&self.shares, reach) {
+            (Some(shares), Reach::Shared) => {
+                let (own, ends) = self.own(demand.cell);
+                // What is left of a common bucket is only guessed here; a share of it is certain.
+                let left = remaining >= demand.amount || matches!(demand.cell, Cell::Rate(_));
+                left && shares.cover(demand.cell, own, ends, hold(demand, remaining), now)
+            }
+            _ => remaining >= demand.amount,
+        };
         if fits {
             return None;
         }
@@ -193,8 +261,14 @@ impl Cells {
         match (demand.cell, demand.ceiling) {
             (Cell::Rate(rate), Some(limit)) => {
                 let bucket = &mut self.buckets[rate as usize];
-                bucket.give(demand.amount.saturating_sub(settled), limit, now.instant);
-                bucket.take(settled.saturating_sub(demand.amount), limit, now.instant);
+                let (back, more) =
+                    (demand.amount.saturating_sub(settled), settled.saturating_sub(demand.amount));
+                bucket.give(back, limit, now.instant);
+                bucket.take(more, limit, now.instant);
+                if let Some(shares) = &mut self.shares {
+                    shares.gave(demand.cell, back);
+                    shares.took(demand.cell, more);
+                }
             }
             (Cell::Rate(_), None) => {}
             (Cell::Concurrency, _) => self.in_flight = self.in_flight.saturating_sub(demand.amount),
@@ -211,6 +285,9 @@ impl Cells {
         match (demand.cell, demand.ceiling) {
             (Cell::Rate(rate), Some(limit)) => {
                 self.buckets[rate as usize].take(demand.amount, limit, now.instant);
+                if let Some(shares) = &mut self.shares {
+                    shares.took(demand.cell, demand.amount);
+                }
             }
             (Cell::Rate(_), None) | (Cell::Concurrency, _) => {}
             (Cell::Window(unit, period), _) => {
@@ -220,8 +297,16 @@ impl Cells {
         }
     }
 
-    /// Returns where a cell stands against `ceiling`.
+    /// Returns where a cell stands against `ceiling`, with what is known of other instances.
     pub(super) fn level(&mut self, cell: Cell, ceiling: u64, zone: &TimeZone, now: Moment) -> Level {
+        let mut level = self.own_level(cell, ceiling, zone, now);
+        if let Some(shares) = self.shares.as_ref().filter(|_| !matches!(cell, Cell::Rate(_))) {
+            shares.add_elsewhere(cell, self.own(cell).1, ceiling, &mut level);
+        }
+        level
+    }
+
+    fn own_level(&mut self, cell: Cell, ceiling: u64, zone: &TimeZone, now: Moment) -> Level {
         match cell {
             Cell::Rate(rate) => {
                 let bucket = &mut self.buckets[rate as usize];
@@ -257,6 +342,17 @@ impl Cells {
         let window = &mut self.windows[unit as usize][period as usize];
         window.turn(period, zone, at);
         window
+    }
+}
+
+/// Returns how much of a cell of which `remaining` is left is held for a demand: near the end of a window as much
+/// as the request may come to.
+pub(super) fn hold(demand: &Demand, remaining: u64) -> u64 {
+    match demand.cell {
+        Cell::Window(..) if remaining < demand.most.saturating_mul(NEAR_THE_END) => {
+            demand.most.min(remaining).max(demand.amount)
+        }
+        _ => demand.amount,
     }
 }
 

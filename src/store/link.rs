@@ -15,7 +15,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::RedisServer;
 
@@ -43,6 +43,8 @@ struct State {
     connection: Option<MultiplexedConnection>,
     /// Counts the connections there have been, so that a late failure of an old one breaks no new one.
     generation: u64,
+    /// When the last one was lost.
+    lost_at: Instant,
 }
 
 /// Why a call got no answer.
@@ -99,7 +101,7 @@ impl Link {
     /// Returns a link that is down until [`Link::keep_up`] runs.
     #[must_use]
     pub fn new(server: RedisServer, purpose: LinkUse) -> Arc<Self> {
-        let state = watch::Sender::new(State { connection: None, generation: 0 });
+        let state = watch::Sender::new(State { connection: None, generation: 0, lost_at: Instant::now() });
         let (round_trips, failures) = (AtomicU64::new(0), Default::default());
         Arc::new(Self { server, purpose, state, round_trips, failures })
     }
@@ -123,6 +125,15 @@ impl Link {
         matches!(up, Ok(Ok(_)))
     }
 
+    /// Waits until the link is up, where it was lost less than [`ANSWER_WITHIN`] ago; tells whether it is.
+    pub async fn up_soon(&self) -> bool {
+        let (up, lost_at) = {
+            let state = self.state.borrow();
+            (state.connection.is_some(), state.lost_at)
+        };
+        up || self.up_within(ANSWER_WITHIN.saturating_sub(lost_at.elapsed())).await
+    }
+
     /// Sends what `call` sends, once, and returns its answer; gives up after `within`.
     ///
     /// Giving up sooner than after [`ANSWER_WITHIN`] says nothing of the link, which stays up.
@@ -137,7 +148,7 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let State { connection, generation } = self.state.borrow().clone();
+        let State { connection, generation, .. } = self.state.borrow().clone();
         let Some(connection) = connection else { return Err(self.failed(LinkFailure::Down)) };
         let answered = timeout(within.min(ANSWER_WITHIN), call(connection)).await;
         match answered {
@@ -252,6 +263,7 @@ impl Link {
             let current = state.generation == generation && state.connection.is_some();
             if current {
                 state.connection = None;
+                state.lost_at = Instant::now();
             }
             current
         });

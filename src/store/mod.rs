@@ -15,12 +15,16 @@ mod bucket;
 mod cell;
 mod link;
 mod reservation;
+mod share;
+mod sharing;
+mod talk;
 mod window;
 
 pub use account::{Account, AccountId, Accounts, Held, Level};
 pub use cell::{Actual, Cell, Claim, Demand, Period, Rate, Unit};
 pub use link::{ANSWER_WITHIN, Link, LinkFailure, LinkReading, LinkUse};
 pub use reservation::{Exhausted, Reservation, Standing, Wait};
+pub use sharing::{DECIDE_WITHIN, Refused, Sharing, SharingReading};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::account::{Account, AccountId, Accounts, Ledger};
-use super::cell::{Actual, Cell, Cells, Claim, Demand, Moment, Rate};
+use super::cell::{Actual, Cell, Cells, Claim, Demand, Moment, Rate, Reach};
 
 /// When something that is short will be there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,12 @@ impl Accounts {
     ///
     /// # Errors
     /// Returns the ceiling that takes longest to give way, if any demand does not fit.
-    pub fn reserve(&self, mut claims: Vec<Claim>) -> Result<Reservation, Box<Exhausted>> {
+    pub fn reserve(&self, claims: Vec<Claim>) -> Result<Reservation, Box<Exhausted>> {
+        self.take(claims, Reach::Alone)
+    }
+
+    /// Takes every demand of every claim within `reach`, or nothing.
+    pub(super) fn take(&self, mut claims: Vec<Claim>, reach: Reach) -> Result<Reservation, Box<Exhausted>> {
         claims.sort_by(|one, other| one.account.id().cmp(other.account.id()));
         claims.dedup_by(|later, earlier| {
             let same = Arc::ptr_eq(&later.account, &earlier.account);
@@ -95,9 +100,10 @@ impl Accounts {
             same
         });
         let now = self.ledger.now();
-        if let Some(exhausted) = take_all(&mut claims, now) {
+        if let Some(exhausted) = take_all(&mut claims, now, reach) {
             return Err(Box::new(exhausted));
         }
+        self.ledger.changed(&claims);
         Ok(Reservation { claims, ledger: Arc::clone(&self.ledger) })
     }
 
@@ -111,7 +117,7 @@ impl Accounts {
         for claim in claims {
             let mut cells = claim.account.lock();
             for demand in &claim.demands {
-                if let Some(wait) = cells.shortage(demand, &claim.zone, now) {
+                if let Some(wait) = cells.shortage(demand, &claim.zone, now, Reach::Alone) {
                     binding = tighter(
                         binding,
                         exhausted(&claim.account, &mut cells, demand, claim, wait, now),
@@ -133,6 +139,7 @@ impl Accounts {
                 cells.charge(demand, &claim.zone, now);
             }
         }
+        self.ledger.changed(claims);
     }
 
     /// Returns where each demanded cell stands, in order; amounts do not matter.
@@ -180,7 +187,8 @@ impl Reservation {
         if let Ending::Posted(actual) = ending {
             now.wall = actual.at;
         }
-        for claim in mem::take(&mut self.claims) {
+        let claims = mem::take(&mut self.claims);
+        for claim in &claims {
             let mut cells = claim.account.lock();
             for demand in &claim.demands {
                 let settled = match (ending, demand.cell) {
@@ -192,6 +200,7 @@ impl Reservation {
                 cells.settle(demand, settled, &claim.zone, now);
             }
         }
+        self.ledger.changed(&claims);
     }
 }
 
@@ -216,15 +225,18 @@ impl Wait {
 }
 
 /// Takes every demand under all locks; gives all back and names the binding ceiling where one does not fit.
-fn take_all(claims: &mut [Claim], now: Moment) -> Option<Exhausted> {
+fn take_all(claims: &mut [Claim], now: Moment, reach: Reach) -> Option<Exhausted> {
     let accounts: Vec<Arc<Account>> = claims.iter().map(|claim| Arc::clone(&claim.account)).collect();
     let mut locked: Vec<MutexGuard<'_, Cells>> = accounts.iter().map(|account| account.lock()).collect();
     let mut binding = None;
     let mut taken = Vec::new();
     for (place, (claim, cells)) in claims.iter_mut().zip(&mut locked).enumerate() {
+        if let Some(shares) = &mut cells.shares {
+            shares.touch(now);
+        }
         for index in 0..claim.demands.len() {
             let asked = claim.demands[index];
-            match cells.take(&mut claim.demands[index], &claim.zone, now) {
+            match cells.take(&mut claim.demands[index], &claim.zone, now, reach) {
                 Ok(()) => taken.push((place, index)),
                 Err(wait) => {
                     let short = exhausted(&accounts[place], cells, &asked, claim, wait, now);

@@ -280,6 +280,19 @@ pub struct Readings {
     pub journal: JournalReading,
     /// Every Redis that is configured.
     pub redis: Vec<RedisReading>,
+    /// How counters are shared with other instances, where they are.
+    pub sharing: Option<SharingReading>,
+}
+
+/// What an instance holds of shared counters.
+#[derive(Clone, Copy, Debug)]
+pub struct SharingReading {
+    /// Accounts of which something is held or set aside.
+    pub leases: u64,
+    /// Reservations that asked nobody.
+    pub unasked: u64,
+    /// Reservations that waited for Redis.
+    pub asked: u64,
 }
 
 /// One of the upstream's limits, from its `anthropic-ratelimit-*` headers.

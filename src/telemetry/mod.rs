@@ -17,7 +17,7 @@ mod table;
 
 pub use facts::{
     AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading, LimitDecision,
-    LimitKind, Outcome, Phase, Readings, RedisReading, ToolUse, UpstreamLimit, Window,
+    LimitKind, Outcome, Phase, Readings, RedisReading, SharingReading, ToolUse, UpstreamLimit, Window,
 };
 pub use metrics::{InFlight, Metrics};
 pub use sink::flush;

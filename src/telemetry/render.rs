@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, TextEncoder};
 
-use super::facts::{BudgetReading, Readings, RedisReading};
+use super::facts::{BudgetReading, Readings, RedisReading, SharingReading};
 use super::family::Family;
 use super::metrics::Metrics;
 use super::table::{self, Row, TABLE};
@@ -66,6 +66,16 @@ impl Metrics {
                     one.failures.iter().map(sample).collect::<Vec<_>>()
                 };
                 readings.redis.iter().flat_map(each).collect()
+            }
+            name if name == table::REDIS_LEASES.name => {
+                readings.sharing.map_or_else(Vec::new, |sharing| single(sharing.leases.to_string()))
+            }
+            name if name == table::REDIS_RESERVATIONS.name => {
+                let counts = |sharing: SharingReading| {
+                    let sample = |(asked, count): (&str, u64)| (vec![asked.to_owned()], count.to_string());
+                    [("true", sharing.asked), ("false", sharing.unasked)].map(sample).to_vec()
+                };
+                readings.sharing.map_or_else(Vec::new, counts)
             }
             name if name == table::BUILD_INFO.name => {
                 vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], "1".to_owned())]

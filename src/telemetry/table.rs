@@ -185,6 +185,10 @@ table! {
     REDIS_ROUND_TRIPS = "redis_round_trips_total", Kind::Counter, ["redis"], "Calls that a shared Redis answered.";
     REDIS_FAILURES = "redis_failures_total", Kind::Counter, ["redis", "reason"],
         "Calls and looks that a shared Redis did not answer, or with an error.";
+    REDIS_LEASES = "redis_leases", Kind::Gauge, [],
+        "Accounts of which this instance holds something, or has a share set aside.";
+    REDIS_RESERVATIONS = "redis_reservations_total", Kind::Counter, ["asked"],
+        "Reservations with shared counters; `asked` ones waited for Redis.";
     PANICS = "panics_total", Kind::Counter, [], "Panics caught; any is a bug.";
     SERIES_DROPPED = "metric_series_dropped_total", Kind::Counter, ["metric"],
         "Label sets folded to _other because the series cap was reached.";
@@ -227,6 +231,7 @@ const LABELS: &[(&str, &str)] = &[
     ("family", "families of models that share an upstream limit, `_other`"),
     ("kind", "`requests`, `tokens`, `input_tokens`, `output_tokens`"),
     ("redis", "`counters`, `answers`"),
+    ("asked", "`true`, `false`"),
     ("reason (redis)", "`down`, `timed_out`, `broken`, `read_only`, `out_of_memory`, `loading`, `refused`"),
     ("metric", "names of this table"),
 ];

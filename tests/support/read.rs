@@ -66,3 +66,16 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     }
     panic!("not within ten seconds: {what}");
 }
+
+/// Waits until what is told holds a text, ten seconds at most.
+pub async fn until_told<F: Future<Output = String>>(ask: impl Fn() -> F, text: &str) {
+    let mut told = String::new();
+    for _ in 0..1_000 {
+        told = ask().await;
+        if told.contains(text) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{text} is not told within ten seconds: {told}");
+}

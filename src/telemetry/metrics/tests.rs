@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::facts::{BudgetReading, CostParts, JournalReading, RedisReading, ToolUse, Window};
+use super::super::facts::{
+    BudgetReading, CostParts, JournalReading, RedisReading, SharingReading, ToolUse, Window,
+};
 use super::super::table::{Kind, TABLE, markdown};
 use super::*;
 use crate::config::Mode;
@@ -117,6 +119,7 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
             round_trips: 7,
             failures: vec![("loading", 2)],
         }],
+        sharing: Some(SharingReading { leases: 4, unasked: 95, asked: 5 }),
     });
     metrics.record_reload("0123456789ab", Timestamp::from_second(1_700_000_000).unwrap());
     metrics.record_failed_reload();
@@ -129,6 +132,8 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         r#"tercet_redis_up{redis="counters"} 1"#,
         r#"tercet_redis_round_trips_total{redis="counters"} 7"#,
         r#"tercet_redis_failures_total{redis="counters",reason="loading"} 2"#,
+        "tercet_redis_leases 4",
+        r#"tercet_redis_reservations_total{asked="false"} 95"#,
         r#"tercet_config_info{policy_version="0123456789ab"} 1"#,
         "tercet_config_last_reload_successful 0",
         "tercet_config_last_reload_success_timestamp_seconds 1700000000",
