@@ -12,12 +12,13 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 use tercet::cache::{Identity, Parts};
 use tercet::catalog::Catalog;
-use tercet::classify::{RequestHints, classify};
+use tercet::classify::{RequestHints, Weights, classify};
 use tercet::clock::Clock;
 use tercet::config;
 use tercet::route::{Ahead, Asked, Facts, decide};
 use tercet::wire::envelope;
 use tercet::wire::meter::Meter;
+use tercet::workload::{Fingerprints, Outcome, Workloads, weigh};
 use traffic::{body, stream};
 
 const SIZES: [(&str, usize); 3] = [("1.2 KB", 1_200), ("30 KB", 30_000), ("300 KB", 300_000)];
@@ -34,14 +35,12 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a decision costs after the scan: features, weights, fingerprint, posterior, choice.
 fn judge(criterion: &mut Criterion) {
-    let body = body(0, 4_096, true);
-    let envelope = envelope::read(body.as_bytes()).unwrap();
+    let weights = Weights::embedded().unwrap();
     let hints = RequestHints::default();
-    let complexity = classify(&envelope, &hints);
     let config = config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap();
     let catalog = Catalog::embedded().unwrap();
-    let asked = Asked::parse(&envelope.model);
     let facts = Facts {
         api_version: "2023-06-01",
         betas: &[],
@@ -53,17 +52,47 @@ fn judge(criterion: &mut Criterion) {
         count_tokens: false,
         at: Clock::default().now(),
     };
-    let mut group = criterion.benchmark_group("judge 4 KiB of user text");
-    group.bench_function("classify", |bencher| {
-        bencher.iter(|| classify(black_box(&envelope), black_box(&hints)));
-    });
-    group.bench_function("decide", |bencher| {
-        bencher.iter(|| {
-            let complexity = black_box(&complexity);
-            decide(&asked, &envelope, complexity, &catalog, &config.tiers, &config.routing, &facts)
+    for (name, body) in [
+        ("judge 4 KiB of user text", body(0, 4_096, true)),
+        ("judge a body of 300 KB", body(300_000, 12_000, true)),
+    ] {
+        let envelope = envelope::read(body.as_bytes()).unwrap();
+        let asked = Asked::parse(&envelope.model);
+        let workloads = Workloads::default();
+        let fingerprints = Fingerprints::of(&envelope, "client");
+        let judged = classify(&envelope, &hints, &weights);
+        for outcome in 0..60 {
+            let outcome = Outcome { tier: outcome % 3, score: 1.0, weight: 1.0 };
+            workloads.learn("acme", &fingerprints, &judged.logits, outcome);
+        }
+        let known = workloads.known("acme", &fingerprints);
+        let complexity = weigh(&judged, known.as_ref());
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("classify", |bencher| {
+            bencher.iter(|| classify(black_box(&envelope), black_box(&hints), &weights));
         });
-    });
-    group.finish();
+        group.bench_function("fingerprint", |bencher| {
+            bencher.iter(|| Fingerprints::of(black_box(&envelope), "client"));
+        });
+        group.bench_function("weigh", |bencher| {
+            bencher.iter(|| weigh(&judged, workloads.known("acme", black_box(&fingerprints)).as_ref()));
+        });
+        group.bench_function("decide", |bencher| {
+            bencher.iter(|| {
+                let complexity = black_box(&complexity);
+                decide(&asked, &envelope, complexity, &catalog, &config.tiers, &config.routing, &facts)
+            });
+        });
+        group.bench_function("all of it", |bencher| {
+            bencher.iter(|| {
+                let judged = classify(black_box(&envelope), black_box(&hints), &weights);
+                let fingerprints = Fingerprints::of(&envelope, "client");
+                let complexity = weigh(&judged, workloads.known("acme", &fingerprints).as_ref());
+                decide(&asked, &envelope, &complexity, &catalog, &config.tiers, &config.routing, &facts)
+            });
+        });
+        group.finish();
+    }
 }
 
 fn meter(criterion: &mut Criterion) {

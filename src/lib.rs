@@ -5,7 +5,7 @@
 //! * 0 values: [`money`], [`clock`], [`id`], [`secret`], [`tier`], [`usage`]
 //! * 1 meaning, no I/O: [`wire`], [`catalog`], [`config`]
 //! * 2 the world: [`upstream`], [`journal`], [`store`], [`telemetry`]
-//! * 3 policies: [`tenant`], [`classify`], [`route`], [`limit`], [`budget`], [`guard`], [`cache`]
+//! * 3 policies: [`tenant`], [`classify`], [`route`], [`limit`], [`budget`], [`guard`], [`cache`], [`workload`]
 //! * 4 the request: [`pipeline`] — start reading at `pipeline::handle_message`
 //! * 5 edges: [`server`], [`admin`]
 //! * 6 assembly: [`gateway`]; 7: [`cli`]
@@ -35,6 +35,7 @@ pub mod guard;
 pub mod limit;
 pub mod route;
 pub mod tenant;
+pub mod workload;
 
 pub mod pipeline;
 

@@ -69,10 +69,21 @@ impl Reason {
     }
 }
 
+/// What a request's text and form say, before its workload is considered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The client names the call as a small one.
+    pub hinted: Option<Reason>,
+    /// The form makes the call a small one.
+    pub formed: Option<Reason>,
+    /// How well haiku, sonnet and opus would answer: the logit of the expected quality, in ten-thousandths.
+    pub logits: [i32; 3],
+}
+
 /// How much model a request needs, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Complexity {
-    /// Probability in parts per thousand that haiku, sonnet and opus suffice; never falling in that order.
+    /// Share of the asked quality in parts per thousand that haiku, sonnet and opus are sure to hold; never falling.
     pub sufficiency: [u16; 3],
     /// Difficulty, 0 to 1,000; higher needs the stronger model.
     pub score_permille: u16,

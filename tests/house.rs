@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("budget", 3),
     ("guard", 3),
     ("cache", 3),
+    ("workload", 3),
     ("pipeline", 4),
     ("server", 5),
     ("admin", 5),

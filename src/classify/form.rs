@@ -3,35 +3,38 @@
 //! A form is only believed where the request also looks small, unless the client itself names the call: a form that a hard task could wear (a short
 //! answer to a long proof) is left to the guess.
 
-use super::words::Counts;
-use super::{Reason, RequestHints, words};
+use super::features::{Features, Slot};
+use super::{Reason, RequestHints, text};
 use crate::wire::envelope::Envelope;
 
+/// Returns the kind of call that the client itself names, if it does.
+pub(super) fn hinted(hints: &RequestHints<'_>) -> Option<Reason> {
+    let named = [hints.request_class, hints.auxiliary_type].into_iter().flatten().find_map(hint);
+    named.map(Reason::certain)
+}
+
 /// Returns the rule that fits, if one does.
-pub(super) fn certain(envelope: &Envelope<'_>, hints: &RequestHints<'_>, counts: Counts) -> Option<Reason> {
-    let hinted = [hints.request_class, hints.auxiliary_type].into_iter().flatten().find_map(hint);
-    let code = hinted.or_else(|| if small(envelope, counts) { formed(envelope) } else { None })?;
-    Some(Reason::certain(code))
+pub(super) fn certain(envelope: &Envelope<'_>, features: &Features) -> Option<Reason> {
+    let small = small(envelope, features);
+    let formed = || probe(envelope).or_else(|| prompted(envelope)).or_else(|| shaped(envelope));
+    let code = if small { formed().or_else(|| plain(envelope, features)) } else { None };
+    code.map(Reason::certain)
 }
 
 /// A first turn of little plain text, for which no effort or thinking is asked.
-fn small(envelope: &Envelope<'_>, counts: Counts) -> bool {
+fn small(envelope: &Envelope<'_>, features: &Features) -> bool {
     let history = &envelope.history;
     let first_turn = history.assistant_messages == 0 && envelope.thread.is_none();
     let plain = history.images == 0 && history.documents == 0 && text_bytes(envelope) <= SMALL_BYTES;
     let effort = matches!(envelope.effort.as_deref(), None | Some("low"));
     let thinking = envelope.thinking.as_ref().is_some_and(|thinking| thinking.kind != "disabled");
-    first_turn && plain && effort && !thinking && !counts.hard()
-}
-
-fn formed(envelope: &Envelope<'_>) -> Option<&'static str> {
-    probe(envelope).or_else(|| prompted(envelope)).or_else(|| shaped(envelope))
+    first_turn && plain && effort && !thinking && !features.is_hard()
 }
 
 /// The client names its own kind of call; values we do not know say nothing.
 fn hint(value: &str) -> Option<&'static str> {
     let value = value.get(..value.len().min(64))?;
-    HINTS.iter().find(|(word, _)| words::contains(value.as_bytes(), word.as_bytes())).map(|(_, code)| *code)
+    HINTS.iter().find(|(word, _)| text::contains(value.as_bytes(), word.as_bytes())).map(|(_, code)| *code)
 }
 
 /// One token asked for, one message: a client tests the line.
@@ -46,7 +49,7 @@ fn prompted(envelope: &Envelope<'_>) -> Option<&'static str> {
     if !envelope.tool_list.is_empty() {
         return None;
     }
-    PROMPTS.iter().find(|(phrase, _)| words::contains(system, phrase.as_bytes())).map(|(_, code)| *code)
+    PROMPTS.iter().find(|(phrase, _)| text::contains(system, phrase.as_bytes())).map(|(_, code)| *code)
 }
 
 /// Small by its shape: a forced extraction, a short answer in a schema, a tiny answer.
@@ -65,6 +68,18 @@ fn shaped(envelope: &Envelope<'_>) -> Option<&'static str> {
     }
     let tiny = envelope.max_tokens.is_some_and(|tokens| (1..=TINY_TOKENS).contains(&tokens));
     (tiny && bytes <= TINY_BYTES).then_some("form-tiny")
+}
+
+/// A question of a line, or a short plain task, without a word of maths, code or work in steps.
+fn plain(envelope: &Envelope<'_>, features: &Features) -> Option<&'static str> {
+    if !envelope.tool_list.is_empty() || !features.is_plain() {
+        return None;
+    }
+    match text_bytes(envelope) {
+        1..=SHORT_BYTES => Some("form-short"),
+        ..=PLAIN_BYTES if features.get(Slot::Plain) > 0 => Some("form-plain"),
+        _ => None,
+    }
 }
 
 fn text_bytes(envelope: &Envelope<'_>) -> usize {
@@ -97,3 +112,5 @@ const SMALL_BYTES: usize = 8_192;
 const STRUCTURED_BYTES: usize = 2_048;
 const TINY_BYTES: usize = 1_024;
 const TINY_TOKENS: u64 = 64;
+const SHORT_BYTES: usize = 64;
+const PLAIN_BYTES: usize = 280;

@@ -1,19 +1,23 @@
-//! How much model a request needs, with the evidence.
+//! What a request's text and form say about the model it needs.
 //!
-//! First what is certain by form (`form`): the client's own hints, titles, summaries, probes, tiny answers,
-//! forced extraction. Where no form fits, a guess from the last user turn's text and the request's shape
-//! (`guess`). It does not know prices, models or conversations, and it decides nothing.
+//! First what is certain by form (`form`): the client's own hints, titles, summaries, probes, tiny answers, forced
+//! extraction, a plain short question. Then the trained model (`weights`), which reads integers counted over the text
+//! and tools (`features`) and returns how well each tier would answer. It does not know workloads, prices or
+//! conversations, and it decides nothing: words say little about requests of a kind never seen, so what comes of them
+//! is the workload's to weigh.
 //!
-//! All numbers are parts per thousand; no floats. At most the first and last 4 KiB of the last user turn are
-//! read, so the time is bounded by 25 µs and nothing is allocated but the list of reasons.
-//! A request that nothing speaks for or against lands in the middle, where routing leaves it as asked.
+//! At most the first and last 4 KiB of the last user turn and the first 4 KiB of the tools are read, on the stack.
 
+mod features;
 mod form;
-mod guess;
-mod words;
+mod text;
+mod weights;
 
-pub use crate::tier::{Complexity, Reason};
+pub use crate::tier::{Judged, Reason};
+pub use weights::{Weights, WeightsProblem};
+
 use crate::wire::envelope::Envelope;
+use features::Features;
 
 /// What the request's headers say about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,40 +26,18 @@ pub struct RequestHints<'a> {
     pub request_class: Option<&'a str>,
     /// `x-claude-code-auxiliary-type`.
     pub auxiliary_type: Option<&'a str>,
-    /// A session id was sent: an agent is at work.
-    pub session: bool,
-    /// A subagent's id was sent.
-    pub agent: bool,
 }
 
-/// Returns how much model a request needs.
+/// Returns what a request's text and form say.
 #[must_use]
-pub fn classify(envelope: &Envelope<'_>, hints: &RequestHints<'_>) -> Complexity {
-    let counts = words::count(&envelope.history.last_user_text);
-    if let Some(reason) = form::certain(envelope, hints, counts) {
-        return Complexity { sufficiency: CERTAIN, score_permille: CERTAIN_SCORE, reasons: vec![reason] };
-    }
-    let guess = guess::guess(envelope, hints, counts);
-    Complexity {
-        sufficiency: sufficiency(guess.score_permille),
-        score_permille: guess.score_permille,
-        reasons: guess.reasons,
+pub fn classify(envelope: &Envelope<'_>, hints: &RequestHints<'_>, weights: &Weights) -> Judged {
+    let features = Features::of(envelope, &weights.lexicon);
+    Judged {
+        hinted: form::hinted(hints),
+        formed: form::certain(envelope, &features),
+        logits: weights.logits(&features),
     }
 }
-
-/// Three falling lines through the points where a tier stops reaching 950: 200, 400 and 800.
-///
-/// The points are chosen, not measured: they leave the middle, where nothing is known, to the asked model.
-fn sufficiency(score: u16) -> [u16; 3] {
-    let haiku = if score <= 200 { 1_000 - score / 4 } else { 950 - (score - 200) * 5 / 8 };
-    let sonnet = if score <= 400 { 1_000 - score / 8 } else { 950 - (score - 400) / 2 };
-    let opus = 1_000 - score / 16;
-    [haiku, sonnet.max(haiku), opus.max(sonnet)]
-}
-
-/// Sufficiency of each tier where the form is certain; not 1,000, because forms can be misread.
-const CERTAIN: [u16; 3] = [980, 990, 995];
-const CERTAIN_SCORE: u16 = 50;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::configured;
 use super::ending::{Ending, Exit, Failure, plain, print, print_json};
 use super::table::{Column, Table, dollars};
+use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{Config, Routing};
 use crate::journal;
@@ -47,7 +48,8 @@ pub(super) fn explain(asked: &Explain) -> Ending {
     let config = configured::load(asked.config.as_deref())?.config;
     let routing = routing_of(&config, asked.tenant.as_deref())?;
     let catalog = configured::catalog(&config)?;
-    let explained = explain_body(&config, &catalog, &routing, &body, Clock::default().now())
+    let weights = Weights::embedded().map_err(Failure::run)?;
+    let explained = explain_body(&config, &catalog, &weights, &routing, &body, Clock::default().now())
         .map_err(|refusal| Failure::run(format_args!("not a body of /v1/messages: {}", refusal.message)))?;
     let shown = if asked.json { print_json(&explained) } else { print(&laid_out(&explained)) };
     shown.map(|()| Exit::Ok)

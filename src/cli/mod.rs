@@ -7,6 +7,7 @@
 mod audit;
 mod call;
 mod check;
+mod classify;
 mod configured;
 mod demo;
 mod ending;
@@ -44,6 +45,7 @@ enum Verb {
     Simulate(simulate::Simulate),
     Check(check::Check),
     Explain(explain::Explain),
+    Classify(classify::Classify),
     Usage(usage::Usage),
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -78,6 +80,7 @@ impl Verb {
             Self::Simulate(asked) => wait_for(simulate::simulate(asked)),
             Self::Check(asked) => check::check(asked),
             Self::Explain(asked) => explain::explain(asked),
+            Self::Classify(asked) => classify::classify(asked),
             Self::Usage(asked) => usage::usage(asked),
             Self::Keys(asked) => keys::keys(asked),
             Self::Health(asked) => wait_for(health::health(asked)),

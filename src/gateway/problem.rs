@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::catalog::CatalogProblem;
+use crate::classify::WeightsProblem;
 use crate::config::ConfigProblem;
 use crate::journal::{OpenFailure, WalkFailure};
 use crate::server::ListenProblem;
@@ -46,6 +47,9 @@ pub enum StartProblem {
         /// As configured.
         model: String,
     },
+    /// The classifier's weights.
+    #[error("the classifier is {0}")]
+    Weights(#[from] WeightsProblem),
     /// The upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamProblem),

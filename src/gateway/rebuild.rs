@@ -13,6 +13,7 @@ use super::shared;
 use crate::budget::{self, Forecast};
 use crate::cache::AnswerCache;
 use crate::catalog::Catalog;
+use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{Config, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
@@ -55,6 +56,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         accounts: views.accounts,
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
+        weights: Weights::embedded()?,
         conversations: Conversations::default(),
         habits: Habits::default(),
         recent: views.recent,

@@ -125,7 +125,8 @@ fn explain(tercet: &Tercet, asked: Explained) -> Result<Value, Problem> {
         Explained::Body(body) => {
             let snapshot = tercet.snapshot.load();
             let (config, now) = (&snapshot.config, tercet.runtime.clock.now());
-            let explained = explain_body(config, &snapshot.catalog, &config.routing, &body, now);
+            let explained =
+                explain_body(config, &snapshot.catalog, &tercet.runtime.weights, &config.routing, &body, now);
             explained.map_err(|refusal| Problem::Invalid(refusal.message))
         }
         Explained::Record(id) => {

@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::catalog::Catalog;
-use crate::classify::{RequestHints, classify};
+use crate::classify::{RequestHints, Weights, classify};
 use crate::config::{Config, Routing};
 use crate::journal::Found;
 use crate::route::{Ahead, Asked, Facts, decide};
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
+use crate::workload;
 
 /// Decides on a body as if it came without headers and history, under `routing`, and says why.
 ///
@@ -20,12 +21,13 @@ use crate::wire::error::Refusal;
 pub fn explain_body(
     config: &Config,
     catalog: &Catalog,
+    weights: &Weights,
     routing: &Routing,
     body: &[u8],
     at: Timestamp,
 ) -> Result<Value, Refusal> {
     let envelope = envelope::read(body)?;
-    let complexity = classify(&envelope, &RequestHints::default());
+    let complexity = workload::weigh(&classify(&envelope, &RequestHints::default(), weights), None);
     let routing = Routing { control_permille: 0, ..routing.clone() };
     let facts = Facts {
         api_version: DEFAULT_VERSION,

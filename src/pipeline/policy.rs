@@ -18,6 +18,7 @@ use crate::tier::Complexity;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
+use crate::workload;
 
 /// Finds out who is calling, from the key alone; where no key is asked for, refuses foreign pages.
 pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
@@ -112,15 +113,14 @@ pub(super) fn guard(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), 
     }
 }
 
-/// Asks how much model the request needs.
+/// Asks how much model the request needs: what it says itself, and what its workload has taught.
 pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexity {
     let hints = RequestHints {
         request_class: text(&exchange.headers, "x-claude-code-request-class"),
         auxiliary_type: text(&exchange.headers, "x-claude-code-auxiliary-type"),
-        session: headers::session_id(&exchange.headers).is_some(),
-        agent: headers::agent_id(&exchange.headers).is_some(),
     };
-    classify::classify(envelope, &hints)
+    let judged = classify::classify(envelope, &hints, &exchange.tercet.runtime.weights);
+    workload::weigh(&judged, None)
 }
 
 /// Counts what a limit said.

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::budget::Forecast;
 use crate::cache::AnswerCache;
 use crate::catalog::Catalog;
+use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::{Journal, Recent, Rollup};
@@ -44,6 +45,8 @@ pub struct Runtime {
     pub count_tokens: TenantGates,
     /// Bounds the trying of keys.
     pub failed_logins: Gate,
+    /// What the classifier was trained to.
+    pub weights: Weights,
     /// Where conversations went.
     pub conversations: Conversations,
     /// How the conversations of workloads go on.

@@ -5,6 +5,7 @@
 //! [`splice`] changes a body; [`forms`] turns an answer into its other form; [`headers`] and [`error`] are the rest of a message.
 
 pub mod batch;
+pub mod characters;
 pub mod envelope;
 
 pub mod error;

@@ -265,7 +265,8 @@ fn every_code_is_documented() {
         include_str!("../thinking.rs"),
         include_str!("../size.rs"),
         include_str!("../../classify/form.rs"),
-        include_str!("../../classify/guess.rs"),
+        include_str!("../../workload/mod.rs"),
+        include_str!("../../workload/fingerprint.rs"),
     ];
     let is_code = |text: &&str| {
         let kebab = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');

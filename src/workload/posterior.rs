@@ -1,0 +1,243 @@
+//! What outcomes say of a workload: how good each tier's answers are, and how sure that is.
+//!
+//! Two explanations compete for a workload's outcomes. One: the trained model is right about this kind of task, and the
+//! outcomes scatter around what it expects. Two: it knows nothing of it, and the tiers lie where the outcomes put
+//! them, a little apart as they are in the wider workload. Each is a Beta prior per tier; how well each foretold the
+//! outcomes so far (its marginal likelihood) is how much it is believed. So a task like those trained on needs few
+//! outcomes, and a foreign one is not held to a model that is wrong about it.
+//!
+//! Within a workload the text still says which requests are harder; that is believed in part, and only as far as the
+//! model is. Sufficiency is a share of quality: what this workload would keep of the best tier's quality if every
+//! request at most as hard as this one went to the cheaper tier and the others as asked.
+
+use serde::{Deserialize, Serialize};
+
+/// Sums over the outcomes of one workload; tiers from haiku to opus.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// Weight of outcomes, by tier.
+    seen: [f64; 3],
+    /// Weighted sum of their scores, 0 to 1 each.
+    good: [f64; 3],
+    /// Weight of all outcomes.
+    judged: f64,
+    /// Weighted sum of the quality the model expected of each tier, over all outcomes.
+    expected: [f64; 3],
+    /// Weighted sum of the model's logits.
+    logits: [f64; 3],
+    /// Weighted sum of the square of how far haiku and sonnet lie below opus in them.
+    squares: [f64; 2],
+}
+
+/// What is believed of a workload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Posterior {
+    /// Expected quality of each tier.
+    mean: [f64; 3],
+    /// Standard deviation of that.
+    deviation: [f64; 3],
+    /// How much the trained model is believed, 0 to 1.
+    trust: f64,
+    /// Mean of the model's logits.
+    logits: [f64; 3],
+    /// Standard deviation of how far haiku and sonnet lie below opus in them.
+    spread: [f64; 2],
+    /// Weight of outcomes behind it, by tier.
+    seen: [f64; 3],
+}
+
+impl Tally {
+    /// Adds an outcome: the answer of `tier` (0 to 2) to a request of these logits was worth `score`, 0 to 1.
+    pub fn learn(&mut self, tier: usize, score: f64, weight: f64, logits: &[i32; 3]) {
+        let (Some(seen), Some(good)) = (self.seen.get_mut(tier), self.good.get_mut(tier)) else { return };
+        *seen += weight;
+        *good += weight * score.clamp(0.0, 1.0);
+        self.judged += weight;
+        let logits = logits.map(natural);
+        for (sum, logit) in self.expected.iter_mut().zip(logits) {
+            *sum += weight * sigmoid(logit);
+        }
+        for (sum, logit) in self.logits.iter_mut().zip(logits) {
+            *sum += weight * logit;
+        }
+        for (sum, gap) in self.squares.iter_mut().zip(gaps(logits)) {
+            *sum += weight * gap * gap;
+        }
+        if self.judged > WEIGHT_MAX {
+            self.halve();
+        }
+    }
+
+    /// Returns the weight of all outcomes.
+    #[must_use]
+    pub const fn weight(&self) -> f64 {
+        self.judged
+    }
+
+    /// Returns the weight of outcomes of each tier.
+    #[must_use]
+    pub const fn seen(&self) -> [f64; 3] {
+        self.seen
+    }
+
+    /// Tells whether these sums can have come about: finite, not negative, no score above 1.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let counts = self.seen.iter().chain(&self.good).chain(&self.expected).chain([&self.judged]);
+        let sane = counts.clone().all(|count| count.is_finite() && (0.0..=2.0 * WEIGHT_MAX).contains(count));
+        let below = |part: &[f64; 3], whole: &[f64; 3]| part.iter().zip(whole).all(|(a, b)| *a <= b + 1e-6);
+        sane && below(&self.good, &self.seen)
+            && below(&self.expected, &[self.judged; 3])
+            && (self.seen.iter().sum::<f64>() - self.judged).abs() < 1e-3
+            && self.logits.iter().chain(&self.squares).all(|sum| sum.is_finite())
+    }
+
+    /// So that a workload that changes is learned anew.
+    fn halve(&mut self) {
+        let sums = self.seen.iter_mut().chain(&mut self.good).chain(&mut self.expected);
+        for sum in sums.chain(&mut self.logits).chain(&mut self.squares).chain([&mut self.judged]) {
+            *sum /= 2.0;
+        }
+    }
+
+    /// Returns what to believe, given what is believed of the wider workload.
+    #[must_use]
+    pub fn posterior(&self, wider: Option<&Posterior>) -> Posterior {
+        let judged = self.judged.max(f64::MIN_POSITIVE);
+        let model = self.expected.map(|sum| (sum / judged).clamp(0.05, 0.95));
+        let wider = wider.map_or(NOTHING_KNOWN, |wider| wider.mean);
+        let middle = wider.iter().sum::<f64>() / 3.0;
+        let level = (self.good.iter().sum::<f64>() + LEVEL_WEIGHT * middle)
+            / (self.seen.iter().sum::<f64>() + LEVEL_WEIGHT);
+        let foreign = wider.map(|mean| (level + mean - middle).clamp(0.03, 0.97));
+        let lead = self.likelihood(&model, MODEL_WEIGHT) - self.likelihood(&foreign, FOREIGN_WEIGHT);
+        let trust = sigmoid(lead + MODEL_LEAD);
+        let logits = self.logits.map(|sum| sum / judged);
+        let squares = self.squares.iter().zip(gaps(logits));
+        let mut spread = [0.0; 2];
+        for (place, (sum, gap)) in spread.iter_mut().zip(squares) {
+            *place = (sum / judged - gap * gap).max(0.0).sqrt().max(SPREAD_MIN);
+        }
+        let mut posterior =
+            Posterior { mean: [0.0; 3], deviation: [0.0; 3], trust, logits, spread, seen: self.seen };
+        let priors = model.iter().zip(&foreign).zip(self.seen.iter().zip(&self.good));
+        let places = posterior.mean.iter_mut().zip(&mut posterior.deviation);
+        for ((mean, deviation), ((model, foreign), (seen, good))) in places.zip(priors) {
+            let under = |prior: f64, weight: f64| (weight * prior + good) / (weight + seen);
+            let mixed = trust * under(*model, MODEL_WEIGHT) + (1.0 - trust) * under(*foreign, FOREIGN_WEIGHT);
+            *mean = mixed.clamp(0.02, 0.98);
+            let weight = seen + trust * MODEL_WEIGHT + (1.0 - trust) * FOREIGN_WEIGHT;
+            *deviation = (*mean * (1.0 - *mean) / (weight + 1.0)).sqrt();
+        }
+        posterior
+    }
+
+    /// Log of how well Beta priors with these means foretold the outcomes.
+    fn likelihood(&self, prior: &[f64; 3], weight: f64) -> f64 {
+        let one = |((prior, seen), good): ((&f64, &f64), &f64)| {
+            let (alpha, beta) = (weight * prior, weight * (1.0 - prior));
+            log_beta(alpha + good, beta + (seen - good).max(0.0)) - log_beta(alpha, beta)
+        };
+        prior.iter().zip(&self.seen).zip(&self.good).map(one).sum()
+    }
+}
+
+impl Posterior {
+    /// Returns the quality expected of each tier for a request of these logits.
+    #[must_use]
+    pub fn quality(&self, logits: &[i32; 3]) -> [f64; 3] {
+        let mut quality = self.mean;
+        for ((value, logit_now), usual) in quality.iter_mut().zip(logits).zip(self.logits) {
+            *value = sigmoid(logit(*value) + TEXT_SHARE * self.trust * (natural(*logit_now) - usual));
+        }
+        quality
+    }
+
+    /// Returns the share of opus's quality that this workload is sure to keep if haiku (0) or sonnet (1) takes every
+    /// request at most as hard as one of these logits; `None` where too few outcomes speak for it.
+    #[must_use]
+    pub fn sufficiency(&self, tier: usize, logits: &[i32; 3]) -> Option<f64> {
+        self.seen.get(tier).filter(|seen| **seen >= OUTCOMES_MIN)?;
+        let ([mean, top], [deviation, top_deviation]) =
+            ([*self.mean.get(tier)?, self.mean[2]], [*self.deviation.get(tier)?, self.deviation[2]]);
+        let ratio = mean / top;
+        let unsure = (deviation / top).hypot(top_deviation * ratio / top);
+        let lower = (ratio - CAUTION * unsure).clamp(0.02, 1.0);
+        // Where all of the workload could go, how hard one request is does not matter.
+        let between = logit(top) - logit((top * lower).clamp(0.02, 0.98));
+        let spread = *self.spread.get(tier)?;
+        let hardness = (*gaps(logits.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?) / spread;
+        let easier = RANK_MIN + (1.0 - RANK_MIN) * sigmoid(hardness / LOGISTIC);
+        let slices = f64::from(SLICES);
+        let lost = (0..SLICES).map(f64::from).map(|slice| {
+            let middle = logit((slice + 0.5) / slices) * LOGISTIC;
+            let there = sigmoid(logit(top) - between - TEXT_SHARE * self.trust * spread * middle);
+            let taken = (easier * slices - slice).clamp(0.0, 1.0);
+            (1.0 - there / top).max(0.0) * taken / slices
+        });
+        Some(1.0 - lost.sum::<f64>())
+    }
+}
+
+/// How far haiku and sonnet lie below opus.
+fn gaps([haiku, sonnet, opus]: [f64; 3]) -> [f64; 2] {
+    [opus - haiku, opus - sonnet]
+}
+
+/// A logit from ten-thousandths.
+pub(super) fn natural(logit: i32) -> f64 {
+    f64::from(logit) / 10_000.0
+}
+
+pub(super) fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+fn logit(share: f64) -> f64 {
+    (share / (1.0 - share)).ln()
+}
+
+fn log_beta(alpha: f64, beta: f64) -> f64 {
+    log_gamma(alpha) + log_gamma(beta) - log_gamma(alpha + beta)
+}
+
+/// Stirling's series from 8 on, where it is exact to ten digits; below, by recurrence.
+fn log_gamma(value: f64) -> f64 {
+    let (mut value, mut product) = (value, 1.0);
+    while value < 8.0 {
+        product *= value;
+        value += 1.0;
+    }
+    let inverse = 1.0 / (value * value);
+    let series = (1.0 / 12.0 - inverse * (1.0 / 360.0 - inverse / 1_260.0)) / value;
+    (value - 0.5) * value.ln() - value + HALF_LOG_TAU + series - product.ln()
+}
+
+/// Where nothing is known of the wider workload either.
+const NOTHING_KNOWN: [f64; 3] = [0.64, 0.70, 0.76];
+/// Outcomes that each prior is worth, chosen by cross-validation on the labelled prompts.
+const MODEL_WEIGHT: f64 = 60.0;
+const FOREIGN_WEIGHT: f64 = 20.0;
+const LEVEL_WEIGHT: f64 = 4.0;
+/// What the model is believed beforehand, as a logit.
+const MODEL_LEAD: f64 = 2.0;
+/// How much of the text's differences within a workload is believed, where the model is.
+const TEXT_SHARE: f64 = 0.4;
+/// The lower bound lies this many standard deviations below the mean: errors of workloads average out over a tenant.
+const CAUTION: f64 = 0.5;
+/// Outcomes of a tier from which on it is judged by them.
+const OUTCOMES_MIN: f64 = 5.0;
+/// Outcomes of a workload at which all are halved.
+const WEIGHT_MAX: f64 = 2_000.0;
+/// Least spread of the text's differences, in logits: smaller ones are noise.
+const SPREAD_MIN: f64 = 0.2;
+/// Least share of a workload that is taken to be easier: requests that look easier than any before may be of a new kind.
+const RANK_MIN: f64 = 0.1;
+/// Scales the logistic distribution to a standard deviation near 1.
+const LOGISTIC: f64 = 1.0 / 1.702;
+const SLICES: u32 = 16;
+const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
+
+#[cfg(test)]
+mod tests;

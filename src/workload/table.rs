@@ -1,0 +1,168 @@
+//! The table of workloads: evidence by tenant and fingerprint, bounded, with the least recently taught forgotten first.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::fingerprint::{Fingerprints, Level};
+use super::posterior::{Posterior, Tally};
+use super::written::Written;
+
+/// What was learned of every tenant's workloads; tenants share nothing.
+#[derive(Debug, Default)]
+pub struct Workloads {
+    tenants: Mutex<HashMap<Box<str>, Tenant>>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    workloads: HashMap<u64, Entry>,
+    /// Counts outcomes, to tell which workload was taught last.
+    lessons: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    level: Level,
+    tally: Tally,
+    taught: u64,
+}
+
+/// What is known of the workload of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// The narrowest level of which enough is known to judge by.
+    pub level: Level,
+    /// Its fingerprint.
+    pub fingerprint: u64,
+    /// What is believed.
+    pub posterior: Posterior,
+}
+
+/// An outcome: what the answer of a tier was worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// 0 to 2 for haiku, sonnet and opus.
+    pub tier: usize,
+    /// 0 to 1.
+    pub score: f64,
+    /// How much it counts; 1 for an answer that was judged.
+    pub weight: f64,
+}
+
+impl Workloads {
+    /// Adds an outcome to every workload a request belongs to.
+    pub fn learn(&self, tenant: &str, fingerprints: &Fingerprints, logits: &[i32; 3], outcome: Outcome) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tenants.contains_key(tenant) {
+            if tenants.len() >= TENANTS_MAX {
+                return;
+            }
+            tenants.insert(tenant.into(), Tenant::default());
+        }
+        let Some(tenant) = tenants.get_mut(tenant) else { return };
+        tenant.lessons += 1;
+        for (level, fingerprint) in fingerprints.levels() {
+            let entry = tenant.entry(level, fingerprint);
+            entry.tally.learn(outcome.tier, outcome.score, outcome.weight, logits);
+        }
+    }
+
+    /// Returns what is known of the narrowest workload with enough outcomes; the wider ones are where it starts from.
+    #[must_use]
+    pub fn known(&self, tenant: &str, fingerprints: &Fingerprints) -> Option<Known> {
+        let found = self.found(tenant, fingerprints)?;
+        let mut wider: Option<Posterior> = None;
+        let mut known = None;
+        for (level, fingerprint, tally) in found.into_iter().flatten().rev() {
+            let posterior = tally.posterior(wider.as_ref());
+            if level != Level::Client {
+                known = Some(Known { level, fingerprint, posterior });
+            }
+            wider = Some(posterior);
+        }
+        known
+    }
+
+    /// Copies out what was learned at each level, narrowest first, so that nothing is reckoned under the lock.
+    fn found(&self, tenant: &str, fingerprints: &Fingerprints) -> Option<[Option<(Level, u64, Tally)>; 4]> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenant = tenants.get(tenant)?;
+        let mut levels = fingerprints.levels();
+        Some(std::array::from_fn(|_| {
+            let (level, fingerprint) = levels.next()?;
+            let entry = tenant.workloads.get(&fingerprint)?;
+            (entry.tally.weight() >= OUTCOMES_MIN).then(|| (level, fingerprint, entry.tally.clone()))
+        }))
+    }
+
+    /// Forgets what was learned of a tenant; returns how many workloads that were.
+    pub fn reset(&self, tenant: &str) -> usize {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.remove(tenant).map_or(0, |tenant| tenant.workloads.len())
+    }
+
+    /// Returns all that was learned, of one tenant or of all, as it is written down.
+    #[must_use]
+    pub fn written(&self, only: Option<&str>) -> Vec<Written> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = tenants.iter().filter(|(name, _)| only.is_none_or(|only| only == &***name));
+        let mut written: Vec<Written> = chosen
+            .flat_map(|(name, tenant)| {
+                tenant.workloads.iter().map(|(fingerprint, entry)| Written {
+                    tenant: name.to_string(),
+                    fingerprint: *fingerprint,
+                    level: entry.level,
+                    tally: entry.tally.clone(),
+                    taught: entry.taught,
+                })
+            })
+            .collect();
+        written.sort_by(|one, other| {
+            (&one.tenant, other.taught, one.fingerprint).cmp(&(&other.tenant, one.taught, other.fingerprint))
+        });
+        written
+    }
+
+    /// Takes over what was written down, in place of what is known of the same workloads; the bounds hold.
+    pub fn take(&self, written: Vec<Written>) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        for Written { tenant, fingerprint, level, tally, taught } in written {
+            if !tenants.contains_key(&*tenant) && tenants.len() >= TENANTS_MAX {
+                continue;
+            }
+            let tenant = tenants.entry(tenant.into_boxed_str()).or_default();
+            tenant.lessons = tenant.lessons.max(taught);
+            tenant.make_room();
+            tenant.workloads.insert(fingerprint, Entry { level, tally, taught });
+        }
+    }
+}
+
+impl Tenant {
+    fn entry(&mut self, level: Level, fingerprint: u64) -> &mut Entry {
+        if !self.workloads.contains_key(&fingerprint) {
+            self.make_room();
+        }
+        let fresh = || Entry { level, tally: Tally::default(), taught: 0 };
+        let entry = self.workloads.entry(fingerprint).or_insert_with(fresh);
+        entry.taught = self.lessons;
+        entry
+    }
+
+    /// Forgets the eighth that was taught longest ago, where the table is full.
+    fn make_room(&mut self) {
+        if self.workloads.len() < WORKLOADS_MAX {
+            return;
+        }
+        let mut taught: Vec<u64> = self.workloads.values().map(|entry| entry.taught).collect();
+        let (_, bound, _) = taught.select_nth_unstable(WORKLOADS_MAX / 8);
+        let bound = *bound;
+        self.workloads.retain(|_, entry| entry.taught > bound);
+    }
+}
+
+/// Weight of outcomes from which on a workload is spoken of.
+const OUTCOMES_MIN: f64 = 5.0;
+/// Tenants, and workloads of each; about 300 bytes a workload.
+const TENANTS_MAX: usize = 1_024;
+const WORKLOADS_MAX: usize = 4_096;
