@@ -274,3 +274,39 @@ async fn a_reload_of_the_file_keeps_what_was_changed_and_refuses_what_contradict
     assert_eq!(settings().await["budget"]["daily"], "3.00 USD", "until the file has it again");
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_makes_rotates_and_revokes_keys_of_a_running_gateway() {
+    let with = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ env = \"ADMIN_TOKEN\" }}\n{TENANTS}");
+    let house = House::start(&with).await;
+    let tercet = async |arguments: &[&str], token: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tercet"));
+        command.args(arguments).args(["--url", &house.admin_url]).env("TERCET_ADMIN_TOKEN", token);
+        command.output().await.unwrap()
+    };
+    const TOKEN: &str = "admin-token-of-the-tests";
+    let read = |output: std::process::Output| -> Value {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let create = ["keys", "create", "--tenant", "acme", "--user", "zoe", "--id", "a key/1", "--json"];
+    let made = read(tercet(&create, TOKEN).await);
+    assert_eq!(made["id"], "a key/1");
+    assert_eq!(status(&house, made["key"].as_str().unwrap()).await, 200);
+    let rotated = read(tercet(&["keys", "rotate", "a key/1", "--overlap", "0s", "--json"], TOKEN).await);
+    assert_eq!(status(&house, made["key"].as_str().unwrap()).await, 401);
+    assert_eq!(status(&house, rotated["key"].as_str().unwrap()).await, 200);
+    let listed = read(tercet(&["keys", "list", "--json"], TOKEN).await);
+    assert!(
+        listed["keys"].as_array().unwrap().iter().any(|key| key["id"] == "a key/1" && key["user"] == "zoe")
+    );
+    read(tercet(&["keys", "revoke", "a key/1", "--json"], TOKEN).await);
+    assert_eq!(status(&house, rotated["key"].as_str().unwrap()).await, 401);
+
+    let refused = tercet(&["keys", "revoke", "a key/1"], TOKEN).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no key"));
+    let stranger = tercet(&["keys", "list"], "another token").await;
+    assert!(String::from_utf8_lossy(&stranger.stderr).contains("refused (401)"));
+    house.stop().await;
+}

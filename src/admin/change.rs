@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::spend_limit::Scope;
+use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 
 /// A change, asked for by somebody.
@@ -71,6 +73,22 @@ pub enum Asked {
         /// Which.
         id: String,
     },
+    /// A budget, as a spend limit.
+    LimitSet {
+        /// Whose.
+        scope: Scope,
+        /// `daily`, `weekly` or `monthly`.
+        period: &'static str,
+        /// How much; `None` is no ceiling.
+        amount: Option<NanoUsd>,
+    },
+    /// The end of a spend limit: what was set here is taken back, or what the file has is taken away.
+    LimitDelete {
+        /// Whose.
+        scope: Scope,
+        /// Of which period.
+        period: &'static str,
+    },
 }
 
 /// Which changes to list, newest first.
@@ -80,6 +98,8 @@ pub struct ChangeQuery {
     pub before: Option<u64>,
     /// Only those of this subject, such as `tenant:acme`.
     pub subject: Option<String>,
+    /// Only those whose subject begins so.
+    pub kind: Option<&'static str>,
     /// At most so many.
     pub limit: usize,
 }

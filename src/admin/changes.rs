@@ -203,7 +203,7 @@ pub(super) async fn list(
     if !(1..=LISTED_MAX).contains(&limit) {
         return Err(Problem::Invalid(format!("`limit` is 1 to {LISTED_MAX}")));
     }
-    let asked = ChangeQuery { before: page, subject, limit };
+    let asked = ChangeQuery { before: page, subject, kind: None, limit };
     blocking(&state, move |sources| (sources.changes)(asked)).await?.map(Json)
 }
 
@@ -220,7 +220,7 @@ async fn make(
     blocking(&state, move |sources| (sources.change)(change)).await?
 }
 
-fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge("the body is larger than 1 MiB".to_owned()),
         _ => Problem::Invalid("the body could not be read".to_owned()),

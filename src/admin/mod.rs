@@ -16,6 +16,8 @@ mod format;
 mod gate;
 mod overview;
 mod reply;
+mod spend_limit;
+mod spend_limits;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub use api::{Explained, UsageQuery};
 pub use change::{Asked, Change, ChangeQuery, Changed};
 pub use overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 pub use reply::Problem;
+pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLimit, limit_id, user_id};
 
 /// Where the answers come from; each may take a while and must not panic.
 pub struct Sources {
@@ -52,6 +55,12 @@ pub struct Sources {
     pub config: Box<dyn Fn() -> Value + Send + Sync>,
     /// Loads the configuration again for somebody; the problems where it stays as it was.
     pub reload: Box<dyn Fn(String) -> Result<Value, Value> + Send + Sync>,
+    /// Every budget that is set, in no order.
+    pub spend_limits: Box<dyn Fn() -> Vec<SpendLimit> + Send + Sync>,
+    /// Users and what limits each of them.
+    pub members: Box<dyn Fn(MemberQuery) -> Vec<Member> + Send + Sync>,
+    /// The tenant and name of a user given as `TENANT/USER` or `USER`.
+    pub user: Box<dyn Fn(String) -> Result<(String, String), Problem> + Send + Sync>,
     /// Makes a change, or says what it would do.
     pub change: Box<dyn Fn(Change) -> Result<Changed, Problem> + Send + Sync>,
     /// What was changed, newest first.
@@ -117,6 +126,13 @@ fn changing() -> Router<AdminState> {
         )
         .route("/admin/v1/keys/{id}/rotate", post(changes::rotate_key))
         .route("/admin/v1/changes", get(changes::list))
+        .route("/v1/organizations/spend_limits", get(spend_limits::list).post(spend_limits::set))
+        .route("/v1/organizations/spend_limits/effective", get(spend_limits::effective))
+        .route("/v1/organizations/spend_limits/audit", get(spend_limits::audit))
+        .route(
+            "/v1/organizations/spend_limits/{id}",
+            get(spend_limits::retrieve).post(spend_limits::update).delete(spend_limits::delete),
+        )
         .layer(DefaultBodyLimit::max(CHANGE_MAX_BYTES))
 }
 

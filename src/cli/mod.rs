@@ -14,6 +14,7 @@ mod ending;
 mod explain;
 mod health;
 mod keys;
+mod operator;
 mod prices;
 mod run;
 mod serving;
@@ -82,7 +83,7 @@ impl Verb {
             Self::Explain(asked) => explain::explain(asked),
             Self::Classify(asked) => classify::classify(asked),
             Self::Usage(asked) => usage::usage(asked),
-            Self::Keys(asked) => keys::keys(asked),
+            Self::Keys(asked) => wait_for(keys::keys(asked)),
             Self::Health(asked) => wait_for(health::health(asked)),
             Self::Audit(asked) => audit::audit(asked),
             Self::Prices(asked) => prices::prices(asked),

@@ -54,7 +54,8 @@ impl Config {
     pub fn amended(&self, amendments: &Amendments) -> Result<Self, Vec<ConfigProblem>> {
         let source = &self.source;
         let variables = |name: &str| source.variable(name);
-        let amended = parse_amended(&source.text, source.path.as_deref(), &variables, amendments)?;
+        let mut amended = parse_amended(&source.text, source.path.as_deref(), &variables, amendments)?;
+        amended.source.read_at = source.read_at;
         // Without a file the journal's place is not that of an empty text; and it never changes while running.
         Ok(Self { journal: self.journal.clone(), ..amended })
     }

@@ -12,10 +12,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::amend::Amendments;
 use super::schema::Reference;
+use crate::clock::Clock;
 use crate::secret::Secret;
 
 /// What a file is read against.
@@ -36,6 +38,7 @@ pub struct Source {
     pub(super) path: Option<PathBuf>,
     variables: Arc<BTreeMap<String, Secret>>,
     amendments: Arc<Amendments>,
+    pub(super) read_at: Timestamp,
 }
 
 /// Looks up environment variables and remembers those that were there.
@@ -56,6 +59,12 @@ impl Source {
     #[must_use]
     pub fn amendments(&self) -> &Amendments {
         &self.amendments
+    }
+
+    /// Returns when the text was read.
+    #[must_use]
+    pub const fn read_at(&self) -> Timestamp {
+        self.read_at
     }
 
     /// Returns the value that a variable had when the configuration was read.
@@ -85,7 +94,8 @@ impl<'a> Recorder<'a> {
     pub(super) fn source(self, text: &str, path: Option<&Path>, amendments: &Amendments) -> Source {
         let variables = Arc::new(self.seen.into_inner());
         let amendments = Arc::new(amendments.clone());
-        Source { text: text.into(), path: path.map(Path::to_owned), variables, amendments }
+        let read_at = Clock::default().now();
+        Source { text: text.into(), path: path.map(Path::to_owned), variables, amendments, read_at }
     }
 }
 

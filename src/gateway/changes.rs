@@ -37,10 +37,7 @@ impl Control {
             .amended(&amendments)
             .map_err(|problems| Problem::Configuration(problems_json(&problems)))?;
         let snapshot = self.compile(amended, &before).map_err(Problem::Configuration)?;
-        let (old, new) = differing(
-            &planned.subject.described(&before.config),
-            &planned.subject.described(&snapshot.config),
-        );
+        let (old, new) = planned.subject.compared(&before.config, &snapshot.config);
         let changed = Changed {
             subject: planned.subject.to_string(),
             policy_version: snapshot.config.version.clone(),
@@ -110,7 +107,8 @@ pub(super) fn list(journal: &Path, asked: &ChangeQuery) -> Result<Value, Problem
     let mut newest: VecDeque<Value> = VecDeque::new();
     let read = journal::changes(journal, |seq, record| {
         let is_wanted = asked.before.is_none_or(|before| seq < before)
-            && asked.subject.as_deref().is_none_or(|subject| record.subject.as_deref() == Some(subject));
+            && asked.subject.as_deref().is_none_or(|subject| record.subject.as_deref() == Some(subject))
+            && asked.kind.is_none_or(|kind| record.subject.as_deref().unwrap_or_default().starts_with(kind));
         if !is_wanted {
             return;
         }

@@ -11,6 +11,7 @@ mod problem;
 mod rebuild;
 mod shared;
 mod sources;
+mod spend_limits;
 
 use std::future::Future;
 use std::net::SocketAddr;

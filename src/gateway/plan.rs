@@ -8,7 +8,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{Asked, Problem};
+use super::changes::differing;
+use super::spend_limits;
+use crate::admin::{Asked, LimitScope, Problem, SpendLimit, limit_id};
 use crate::config::{self, CREATED, Config, FORGET};
 
 /// What one change comes to.
@@ -23,11 +25,19 @@ pub(super) enum Subject {
     Gateway,
     Tenant(String),
     Key { tenant: String, id: String },
+    Limit { scope: LimitScope, period: &'static str },
 }
 
 impl Subject {
+    /// Returns what differs of it between two configurations.
+    pub(super) fn compared(&self, before: &Config, after: &Config) -> (Value, Value) {
+        let (old, new) = (self.described(before), self.described(after));
+        // A spend limit is told whole, in its own shape.
+        if matches!(self, Self::Limit { .. }) { (old, new) } else { differing(&old, &new) }
+    }
+
     /// Returns its settings as the configuration describes them, secrets masked; `null` where it is not there.
-    pub(super) fn described(&self, config: &Config) -> Value {
+    fn described(&self, config: &Config) -> Value {
         let mut whole = config::describe(config);
         match self {
             Self::Gateway => {
@@ -42,6 +52,11 @@ impl Subject {
                     tenant.remove("keys");
                 }
                 tenant
+            }
+            Self::Limit { scope, period } => {
+                let mut limits = spend_limits::all(config).into_iter();
+                let found = limits.find(|limit| limit.scope == *scope && limit.period == *period);
+                found.as_ref().map(SpendLimit::to_json).unwrap_or_default()
             }
             Self::Key { tenant, id } => {
                 let keys =
@@ -61,6 +76,7 @@ impl fmt::Display for Subject {
             Self::Gateway => formatter.write_str("gateway"),
             Self::Tenant(name) => write!(formatter, "tenant:{name}"),
             Self::Key { id, .. } => write!(formatter, "key:{id}"),
+            Self::Limit { scope, period } => formatter.write_str(&limit_id(scope, period)),
         }
     }
 }
@@ -114,6 +130,17 @@ pub(super) fn plan(asked: &Asked, config: &Config, now: Timestamp) -> Result<Pla
             let change = if made.is_some() { json!({FORGET: true}) } else { Value::Null };
             Ok(of_key("key.revoke", tenant, id, &change))
         }
+        Asked::LimitSet { scope, period, amount } => {
+            let amount = amount.map_or(Value::Null, |amount| Value::from(format!("{amount} USD")));
+            of_limit("spend_limit.set", config, scope, period, amount)
+        }
+        Asked::LimitDelete { scope, period } => {
+            let mut path = scope.path();
+            path.push(period);
+            let was_set_here = config.source.amendments().at(&path).is_some();
+            let change = if was_set_here { json!({FORGET: true}) } else { Value::Null };
+            of_limit("spend_limit.delete", config, scope, period, change)
+        }
     }
 }
 
@@ -135,6 +162,21 @@ fn of_tenant(
 fn of_key(action: &'static str, tenant: &str, id: &str, change: &Value) -> Planned {
     let subject = Subject::Key { tenant: tenant.to_owned(), id: id.to_owned() };
     Planned { action, subject, change: json!({"tenants": {tenant: {"keys": {id: change}}}}) }
+}
+
+fn of_limit(
+    action: &'static str,
+    config: &Config,
+    scope: &LimitScope,
+    period: &'static str,
+    value: Value,
+) -> Result<Planned, Problem> {
+    if let LimitScope::Tenant(tenant) | LimitScope::EachUser(tenant) | LimitScope::User(tenant, _) = scope {
+        require_tenant(config, tenant)?;
+    }
+    let change =
+        scope.path().into_iter().rev().fold(json!({period: value}), |inner, name| json!({name: inner}));
+    Ok(Planned { action, subject: Subject::Limit { scope: scope.clone(), period }, change })
 }
 
 fn require_tenant(config: &Config, name: &str) -> Result<(), Problem> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Control, changes};
+use super::{Control, changes, spend_limits};
 use crate::admin::{
     Access, Budget, Explained, Overview, Problem, RecentExchange, SetUp, Sources, Spending, TenantSpending,
     TierShare, UsageQuery,
@@ -38,7 +38,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     tercet.runtime.metrics.read_from(move || weak.upgrade().map(|tercet| read(&tercet)).unwrap_or_default());
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
-    let changed = held();
+    let (changed, limits, members, users) = (held(), held(), held(), held());
     let (control, changing) = (Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
@@ -49,6 +49,9 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         explain: Box::new(move |asked| self::explain(&explain, asked)),
         config: Box::new(move || config::describe(&config.snapshot.load().config)),
         reload: Box::new(move |who| control.reload(&who)),
+        spend_limits: Box::new(move || spend_limits::all(&limits.snapshot.load().config)),
+        members: Box::new(move |asked| spend_limits::members(&members, &asked)),
+        user: Box::new(move |user| spend_limits::find_user(&users.snapshot.load().config, &user)),
         change: Box::new(move |change| changing.change(&change)),
         changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),
         journal_head: Box::new(move || journal_head(&head)),
@@ -85,7 +88,10 @@ fn ready(tercet: &Tercet) -> Result<(), String> {
 fn tenants(tercet: &Tercet) -> Value {
     let snapshot = tercet.snapshot.load();
     let spent = |name: &str| -> Vec<Value> {
-        money(tercet, name).iter().map(|(period, standing, _)| standing_json(*period, standing)).collect()
+        standings(tercet, name, None)
+            .iter()
+            .map(|(period, standing, _)| standing_json(*period, standing))
+            .collect()
     };
     let described = config::describe(&snapshot.config);
     let settings =
@@ -143,15 +149,14 @@ fn journal_head(tercet: &Tercet) -> Value {
     json!({ "exchanges": journal.head(Stream::Exchanges), "admin": journal.head(Stream::Admin) })
 }
 
-/// Where a tenant's windows of money stand, with the share at which to warn.
-fn money(tercet: &Tercet, tenant: &str) -> Vec<(Period, Standing, u16)> {
+/// Where a tenant's windows of money stand, or those of a user of it, with the share at which to warn.
+pub(super) fn standings(tercet: &Tercet, tenant: &str, user: Option<&str>) -> Vec<(Period, Standing, u16)> {
     let snapshot = tercet.snapshot.load();
-    let Some(settings) = snapshot.config.tenants.get(tenant) else { return Vec::new() };
-    let levels = snapshot.directory.levels_of(tenant, "", None);
-    let Some(level) = levels.get(1) else { return Vec::new() };
-    let budget = &settings.ceilings.budget;
+    let levels = snapshot.directory.levels_of(tenant, user.unwrap_or_default(), None);
+    let Some(level) = levels.get(if user.is_some() { 2 } else { 1 }) else { return Vec::new() };
+    let (budget, quota) = (&level.ceilings.budget, &level.ceilings.quota);
     let mut demands = Vec::new();
-    budget::demands(budget, &settings.ceilings.quota, &Estimate::NOTHING, &mut demands);
+    budget::demands(budget, quota, &Estimate::NOTHING, &mut demands);
     let account = level.account(&tercet.runtime.accounts);
     let claim = Claim { account, zone: budget.zone.clone(), demands };
     let standings = tercet.runtime.accounts.standing(&[claim]);
@@ -165,7 +170,7 @@ fn money(tercet: &Tercet, tenant: &str) -> Vec<(Period, Standing, u16)> {
 fn read(tercet: &Tercet) -> Readings {
     let snapshot = tercet.snapshot.load();
     let budgets = snapshot.config.tenants.keys().flat_map(|name| {
-        money(tercet, name).into_iter().map(move |(period, standing, _)| BudgetReading {
+        standings(tercet, name, None).into_iter().map(move |(period, standing, _)| BudgetReading {
             tenant: name.clone(),
             window: window(period),
             spend: amount(standing.used),
@@ -210,7 +215,7 @@ fn overview(tercet: &Tercet) -> Overview {
         name: name.clone(),
         today: of(&today_by, name),
         month: of(&month_by, name),
-        budgets: money(tercet, name).into_iter().filter_map(budget_of).collect(),
+        budgets: standings(tercet, name, None).into_iter().filter_map(budget_of).collect(),
     });
     Overview {
         now,
