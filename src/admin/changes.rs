@@ -140,10 +140,7 @@ pub(super) async fn create_key(
     let (key, hash) = new_key()?;
     let id = match id {
         Some(id) => id,
-        None => {
-            let owner = settings.get("user").and_then(Value::as_str).unwrap_or(&tenant);
-            secret::new_key_id(owner).map_err(|error| Problem::Internal(error.to_string()))?
-        }
+        None => new_key_id(&tenant, &settings)?,
     };
     let asked = Asked::KeyCreate { tenant: tenant.clone(), id: id.clone(), hash, settings };
     let made = make(asker, query, asked).await?;
@@ -228,10 +225,17 @@ pub(super) fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     serde_json::from_slice(&body).map_err(|error| Problem::Invalid(format!("the body: {error}")))
 }
 
-fn new_key() -> Result<(Secret, KeyHash), Problem> {
+/// Returns a new key and its hash.
+pub(super) fn new_key() -> Result<(Secret, KeyHash), Problem> {
     let key = secret::new_key().map_err(|error| Problem::Internal(error.to_string()))?;
     let hash = KeyHash::of(key.expose().as_bytes());
     Ok((key, hash))
+}
+
+/// Makes up an id from the key's user, or its tenant.
+pub(super) fn new_key_id(tenant: &str, settings: &Map<String, Value>) -> Result<String, Problem> {
+    let owner = settings.get("user").and_then(Value::as_str).unwrap_or(tenant);
+    secret::new_key_id(owner).map_err(|error| Problem::Internal(error.to_string()))
 }
 
 /// Adds what came of a change, and the key where it is one that works.
@@ -252,5 +256,5 @@ fn one_of(all: &Value, name: &str, wanted: &str) -> Option<Json<Value>> {
 }
 
 /// How long the secret before is taken after a rotation that does not say.
-const OVERLAP: &str = "1d";
+pub(super) const OVERLAP: &str = "1d";
 const LISTED_MAX: usize = 1_000;

@@ -1,18 +1,21 @@
-//! The dashboard: one page, rendered here, that needs no script.
+//! The dashboard's first page, today, and the stylesheet of all pages.
 //!
-//! It shows what the gateway did today and explains each figure by its formula. It reloads itself every five
+//! It shows what the gateway did today and explains each figure by its formula. It renews itself every five
 //! seconds (`/?live=off` stands still). Every text is escaped by maud; models, tenants, users and reasons come
 //! from outside. Styles are one file with its hash in its name; bars are SVG, because the content security
 //! policy forbids inline styles.
 
 use axum::extract::{RawQuery, State};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use http::header;
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
-use super::format::{count, dollars, dollars_to, percent, permille, query_value, short, time_of_day, until};
-use super::overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
+use super::format::{clip, count, dollars, dollars_to, percent, permille, query_value, title, until};
+use super::live::recent;
+use super::overview::{Budget, Overview, Spending, TenantSpending, TierShare};
+use super::pages::set_up;
 use super::reply::Problem;
+use super::shell::{Here, Page};
 use super::{AdminState, api};
 use crate::config::Mode;
 
@@ -22,7 +25,7 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let live = query.as_deref() != Some("live=off");
     let overview = api::blocking(&state, |sources| (sources.overview)()).await?;
-    Ok(Html(render(&overview, live).into_string()).into_response())
+    Ok(render(&overview, live).send())
 }
 
 pub(super) async fn stylesheet() -> Response {
@@ -38,63 +41,17 @@ pub(super) fn stylesheet_path() -> String {
     format!("/assets/dashboard-{}.css", &blake3::hash(STYLES.as_bytes()).to_hex()[..12])
 }
 
-pub(super) fn render(overview: &Overview, live: bool) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                @if live { meta http-equiv="refresh" content="5"; }
-                title { (dollars(overview.today.spent)) " today · Tercet" }
-                link rel="stylesheet" href=(stylesheet_path());
-            }
-            body {
-                (masthead(overview, live))
-                main {
-                    @if let Err(reason) = &overview.ready {
-                        p.alarm role="alert" { strong { "Not ready." } " " (reason) }
-                    }
-                    @if overview.recent.is_empty() { (set_up(&overview.set_up)) }
-                    (figures(overview))
-                    div.pair {
-                        div { (tier_mix(&overview.today)) @if overview.today.requests > 0 { (comparison(&overview.today)) } }
-                        (tenants(overview))
-                    }
-                    (recent(overview))
-                    @if !overview.recent.is_empty() { (set_up(&overview.set_up)) }
-                }
-                (colophon(overview))
-            }
+pub(super) fn render(overview: &Overview, live: bool) -> Page<'_> {
+    let content = html! {
+        @if overview.recent.is_empty() { (set_up(&overview.set_up)) }
+        (figures(overview))
+        div.pair {
+            div { (tier_mix(&overview.today)) @if overview.today.requests > 0 { (comparison(&overview.today)) } }
+            (tenants(overview))
         }
-    }
-}
-
-fn masthead(overview: &Overview, live: bool) -> Markup {
-    html! {
-        header.masthead {
-            h1 {
-                svg.mark viewBox="0 0 22 18" aria-hidden="true" {
-                    rect x="0" y="1" width="22" height="3" rx="1.5" {}
-                    rect x="0" y="7.5" width="15" height="3" rx="1.5" {}
-                    rect x="0" y="14" width="19" height="3" rx="1.5" {}
-                }
-                "Tercet"
-            }
-            ul.state {
-                li {
-                    @if overview.ready.is_ok() { span.dot.good {} "Ready" } @else { span.dot.bad {} "Not ready" }
-                }
-                li { b { (count(overview.in_flight)) } " in flight" }
-                li { "Routing: " b { (overview.mode.name()) } }
-                li.clock {
-                    time datetime=(overview.now) { (time_of_day(overview.now)) " UTC" }
-                    @if live { a href="/?live=off" { "Pause" } } @else { a href="/" { "Resume" } }
-                }
-            }
-        }
-    }
+        (recent(overview, RECENT_SHOWN))
+    };
+    Page { overview, here: Here::Today, title: "Today", live: Some(live), content }
 }
 
 fn figures(overview: &Overview) -> Markup {
@@ -202,7 +159,8 @@ fn comparison(today: &Spending) -> Markup {
     }
 }
 
-fn tenants(overview: &Overview) -> Markup {
+/// Lists tenants with where their budgets stand.
+pub(super) fn tenants(overview: &Overview) -> Markup {
     let hidden = overview.tenants.len().saturating_sub(TENANTS_SHOWN);
     html! {
         section aria-labelledby="tenants" {
@@ -222,7 +180,7 @@ fn tenant_line(overview: &Overview, tenant: &TenantSpending) -> Markup {
     html! {
         li {
             div.row {
-                b.name { (clip(&tenant.name)) }
+                a.name href={ "/tenants/" (query_value(&tenant.name)) } { (clip(&tenant.name)) }
                 span { (dollars(tenant.today)) " today" }
             }
             @if tenant.budgets.is_empty() { p.note { (dollars(tenant.month)) " this month, no budget" } }
@@ -252,132 +210,8 @@ fn budget_bar(overview: &Overview, budget: &Budget) -> Markup {
     }
 }
 
-fn recent(overview: &Overview) -> Markup {
-    html! {
-        section aria-labelledby="recent" {
-            h2 #recent { "Recent requests" }
-            @if overview.recent.is_empty() { p.empty { "Waiting for the first request." } } @else {
-                table.recent {
-                    thead { tr {
-                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Model" }
-                        th scope="col" { "Why" } th.n scope="col" { "In / out" } th.n scope="col" { "Cost" }
-                        th.n scope="col" { "Saved" } th.n scope="col" { "Status" }
-                    } }
-                    tbody { @for exchange in overview.recent.iter().take(RECENT_SHOWN) { (recent_line(exchange)) } }
-                }
-            }
-        }
-    }
-}
-
-fn recent_line(exchange: &RecentExchange) -> Markup {
-    let why = format!("/admin/v1/explain?request_id={}", query_value(&exchange.request_id));
-    let kind = if exchange.status < 400 { "good" } else { "bad" };
-    let saving = if exchange.saved.0 > 0 { "saving" } else { "none" };
-    let paid = exchange.cost.0 != 0;
-    html! {
-        tr {
-            td.when {
-                a href=(why) title=(exchange.request_id) {
-                    time datetime=(exchange.time) { (time_of_day(exchange.time)) }
-                }
-            }
-            td.who data-label="Who" {
-                span.name { (clip(&exchange.tenant)) }
-                @if !exchange.user.is_empty() { span.user { (clip(&exchange.user)) } }
-            }
-            td.models data-label="Model" { (models(exchange)) }
-            td.why data-label="Why" {
-                @if exchange.from_cache { span.chip.cached { "cached" } }
-                @for reason in exchange.reasons.iter().take(REASONS_SHOWN) { span.chip { (clip(reason)) } " " }
-            }
-            td.n data-label="In / out" {
-                @if exchange.prompt_tokens == 0 && exchange.output_tokens == 0 { span.none { "–" } } @else {
-                    (short(exchange.prompt_tokens)) " / " (short(exchange.output_tokens))
-                }
-            }
-            td.n data-label="Cost" { @if paid { (dollars_to(exchange.cost, 4)) } @else { span.none { "–" } } }
-            td.n data-label="Saved" { span class=(saving) {
-                @if exchange.saved.0 == 0 { "–" } @else { (dollars_to(exchange.saved, 4)) }
-            } }
-            td.n data-label="Status" { span class=(format!("status {kind}")) { (exchange.status) } }
-        }
-    }
-}
-
-fn models(exchange: &RecentExchange) -> Markup {
-    html! {
-        @if exchange.sent.is_empty() { span.model { span class="swatch unsent" {} span.none { "not sent" } } } @else {
-            span.model { span class=(format!("swatch {}", exchange.tier.name())) {} (clip(&exchange.sent)) }
-        }
-        @if exchange.asked != exchange.sent { span.asked { "asked " (clip(&exchange.asked)) } }
-        @if !exchange.answered.is_empty() && exchange.answered != exchange.sent {
-            span.asked { "answered by " (clip(&exchange.answered)) }
-        }
-    }
-}
-
-fn set_up(set_up: &SetUp) -> Markup {
-    let (url, model) = (&set_up.base_url, &set_up.model);
-    let key = if set_up.needs_key { "a Tercet key" } else { "your own credential, as before" };
-    let credential = if set_up.needs_key {
-        "export ANTHROPIC_AUTH_TOKEN=…  # a Tercet key"
-    } else {
-        "# your login or key stays as it is"
-    };
-    let shell = format!("export ANTHROPIC_BASE_URL={url}\n{credential}\nclaude");
-    let python = format!(
-        "from anthropic import Anthropic\nclient = Anthropic(base_url=\"{url}\")\n\
-         client.messages.create(model=\"{model}\", max_tokens=64, messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])"
-    );
-    let typescript = format!(
-        "import Anthropic from \"@anthropic-ai/sdk\";\nconst client = new Anthropic({{ baseURL: \"{url}\" }});\n\
-         await client.messages.create({{ model: \"{model}\", max_tokens: 64, messages: [{{ role: \"user\", content: \"Hello\" }}] }});"
-    );
-    html! {
-        section aria-labelledby="setup" {
-            h2 #setup { "Set up a client" }
-            p.note { "Base URL " code { (url) } ", with " (key) "." }
-            div.snippets {
-                @for (name, lines) in [("Claude Code", shell), ("Python", python), ("TypeScript", typescript)] {
-                    figure { figcaption { (name) } pre tabindex="0" { code { (lines) } } }
-                }
-            }
-        }
-    }
-}
-
-fn colophon(overview: &Overview) -> Markup {
-    html! {
-        footer {
-            span { "Version " (env!("CARGO_PKG_VERSION")) }
-            span { "Policy " code { (overview.policy_version) } }
-            span { "Journal at record " (count(overview.journal_head)) }
-            a href="/metrics" { "Metrics" }
-            a href="/admin/v1/usage?by=tenant" { "Usage" }
-            a href="/admin/v1/config" { "Configuration" }
-            span { "Times are UTC; costs are at list price." }
-        }
-    }
-}
-
-/// Cuts a text from outside to 48 characters, so that none can stretch the page.
-fn clip(text: &str) -> String {
-    match text.char_indices().nth(48) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// Writes a lower-case name with a capital.
-fn title(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
 const STYLES: &str = include_str!("dashboard.css");
 
-/// Tenants, exchanges and reasons of one exchange shown at most.
+/// Tenants and exchanges shown at most.
 const TENANTS_SHOWN: usize = 100;
-const RECENT_SHOWN: usize = 50;
-const REASONS_SHOWN: usize = 4;
+const RECENT_SHOWN: usize = 12;

@@ -97,6 +97,20 @@ pub(super) fn query_value(text: &str) -> String {
     value
 }
 
+/// Cuts a text from outside to 48 characters, so that none can stretch the page.
+pub(super) fn clip(text: &str) -> String {
+    match text.char_indices().nth(48) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Writes a lower-case name with a capital.
+pub(super) fn title(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

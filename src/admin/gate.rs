@@ -187,7 +187,10 @@ fn check_page(request: &Request, proof: Proof) -> Result<(), Problem> {
     let json = value(header::CONTENT_TYPE)
         .and_then(|kind| kind.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if *request.method() == Method::POST && request.uri().path() != "/admin/v1/explain" && !json {
+    let path = request.uri().path();
+    // The dashboard's own forms are sealed instead.
+    let is_api = path.starts_with("/admin/") || path.starts_with("/v1/");
+    if *request.method() == Method::POST && is_api && path != "/admin/v1/explain" && !json {
         return Err(Problem::MediaType(
             "send `content-type: application/json`, or the token as `Authorization: Bearer …`".to_owned(),
         ));
@@ -250,11 +253,12 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // Without a referrer browsers call the origin of our own forms `null`.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

@@ -13,11 +13,16 @@ mod change;
 mod changes;
 mod dashboard;
 mod format;
+mod forms;
 mod gate;
+mod live;
 mod overview;
+mod pages;
 mod reply;
+mod shell;
 mod spend_limit;
 mod spend_limits;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,8 +64,8 @@ pub struct Sources {
     pub spend_limits: Box<dyn Fn() -> Vec<SpendLimit> + Send + Sync>,
     /// Users and what limits each of them.
     pub members: Box<dyn Fn(MemberQuery) -> Vec<Member> + Send + Sync>,
-    /// The tenant and name of a user given as `TENANT/USER` or `USER`.
-    pub user: Box<dyn Fn(String) -> Result<(String, String), Problem> + Send + Sync>,
+    /// The scope of a user given as `TENANT/USER` or `USER`.
+    pub user: Box<dyn Fn(String) -> Result<LimitScope, Problem> + Send + Sync>,
     /// Makes a change, or says what it would do.
     pub change: Box<dyn Fn(Change) -> Result<Changed, Problem> + Send + Sync>,
     /// What was changed, newest first.
@@ -86,6 +91,7 @@ pub struct Access {
 pub(super) struct AdminState {
     sources: Arc<Sources>,
     gate: Arc<gate::Gate>,
+    seal: Arc<shell::Seal>,
 }
 
 /// Returns the admin listener's service.
@@ -93,10 +99,12 @@ pub(super) struct AdminState {
 /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that failed logins are counted by
 /// address; without, all callers count as one.
 pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
-    let state = AdminState { sources: Arc::new(sources), gate: Arc::new(gate::Gate::new(access, clock)) };
+    let gate = Arc::new(gate::Gate::new(access, clock));
+    let state = AdminState { sources: Arc::new(sources), gate, seal: Arc::new(shell::Seal::new()) };
     Router::new()
         .route("/", get(dashboard::page))
         .route(&dashboard::stylesheet_path(), get(dashboard::stylesheet))
+        .merge(pages())
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
@@ -111,6 +119,22 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(from_fn_with_state(Arc::clone(&state.gate), gate::stand))
         .with_state(state)
+}
+
+/// The pages besides the first, and what their forms are sent to.
+fn pages() -> Router<AdminState> {
+    Router::new()
+        .route("/live", get(live::page))
+        .route("/explain", get(pages::explain).post(pages::explain_body))
+        .route("/sessions", get(pages::sessions))
+        .route("/setup", get(pages::setup))
+        .route("/system", get(pages::system))
+        .route("/tenants", get(tenants::list).post(forms::create))
+        .route("/tenants/{name}", get(tenants::show).post(forms::edit))
+        .route("/keys", post(forms::create_key))
+        .route("/keys/{id}/rotate", post(forms::rotate_key))
+        .route("/keys/{id}/revoke", post(forms::revoke_key))
+        .layer(DefaultBodyLimit::max(CHANGE_MAX_BYTES))
 }
 
 /// Everything that changes something takes a small body.

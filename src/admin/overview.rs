@@ -29,7 +29,7 @@ pub struct Overview {
     pub would_save_today: Option<NanoUsd>,
     /// Every configured tenant, in the order to show; the first 100 are shown.
     pub tenants: Vec<TenantSpending>,
-    /// The latest exchanges, newest first; the first 50 are shown.
+    /// The latest exchanges, newest first; the first 200 are held.
     pub recent: Vec<RecentExchange>,
     /// How to point a client here.
     pub set_up: SetUp,
@@ -106,6 +106,10 @@ pub struct RecentExchange {
     pub tenant: String,
     /// The user; empty where unknown.
     pub user: String,
+    /// The session its client named; empty where it named none.
+    pub session: String,
+    /// The agent within the session; empty for the main one.
+    pub agent: String,
     /// The model asked for.
     pub asked: String,
     /// The model sent to.

@@ -79,17 +79,17 @@ impl Scope {
         }
     }
 
-    /// Reads a scope; a user without a tenant is looked up with `tenant_of`.
+    /// Reads a scope; a user without a tenant is looked up with `user_named`.
     pub(super) fn read(
         given: &Value,
-        tenant_of: impl Fn(&str) -> Result<(String, String), Problem>,
+        user_named: impl Fn(&str) -> Result<Self, Problem>,
     ) -> Result<Self, Problem> {
         let text = |name: &str| given.get(name).and_then(Value::as_str);
         match (text("type"), text("workspace_id"), text("rbac_group_id"), text("user_id")) {
             (Some("organization"), ..) => Ok(Self::Gateway),
             (Some("workspace"), Some(tenant), ..) => Ok(Self::Tenant(tenant.to_owned())),
             (Some("rbac_group"), _, Some(tenant), _) => Ok(Self::EachUser(tenant.to_owned())),
-            (Some("user"), .., Some(user)) => tenant_of(user).map(|(tenant, user)| Self::User(tenant, user)),
+            (Some("user"), .., Some(user)) => user_named(user),
             _ => Err(Problem::Invalid(
                 "scope: give {\"type\": \"organization\"}, or \"workspace\" with `workspace_id` or \"rbac_group\" with \
                  `rbac_group_id` (a tenant's name), or \"user\" with `user_id`"

@@ -216,7 +216,7 @@ async fn every_answer_carries_the_security_headers() {
         );
         assert!(!policy.contains("unsafe"), "{route}");
         assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{route}");
-        assert_eq!(answer.header(header::REFERRER_POLICY), "no-referrer", "{route}");
+        assert_eq!(answer.header(header::REFERRER_POLICY), "same-origin", "{route}");
         let kept = route == stylesheet;
         assert_eq!(answer.header(header::CACHE_CONTROL).contains("immutable"), kept, "{route}");
     }
@@ -297,7 +297,7 @@ fn hostile_names_are_shown_harmlessly() {
         hostile.clone_into(field);
     }
     exchange.reasons = vec![hostile.to_owned()];
-    let page = dashboard::render(&shown, true).into_string();
+    let page = dashboard::render(&shown, true).render().into_string();
     assert!(!page.contains("<script") && !page.contains("<img"));
     assert!(page.contains("&lt;script&gt;"));
     assert!(!page.contains(" style="), "the policy forbids inline styles");
@@ -306,13 +306,13 @@ fn hostile_names_are_shown_harmlessly() {
 
 #[test]
 fn the_page_shows_each_figure_with_its_formula() {
-    let page = dashboard::render(&overview(), true).into_string();
-    for text in
-        ["$12.84", "$20.95 as asked − $12.84 paid", "$44.02 all Opus − $12.84 paid", "http-equiv=\"refresh\""]
-    {
+    let shown = overview();
+    let page = dashboard::render(&shown, true).render().into_string();
+    for text in ["$12.84", "$20.95 as asked − $12.84 paid", "$44.02 all Opus − $12.84 paid"] {
         assert!(page.contains(text), "{text}");
     }
-    assert!(!dashboard::render(&overview(), false).into_string().contains("http-equiv"));
+    let renews = |live| dashboard::render(&shown, live).send().headers().contains_key(header::REFRESH);
+    assert_eq!((renews(true), renews(false)), (true, false));
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn shadow_mode_never_claims_to_have_saved() {
     let mut shown = overview();
     shown.mode = Mode::Shadow;
     shown.would_save_today = Some(NanoUsd::from_dollars(8));
-    let page = dashboard::render(&shown, true).into_string();
+    let page = dashboard::render(&shown, true).render().into_string();
     assert!(page.contains("Would have saved today") && !page.contains("Saved today"));
 }
 
@@ -330,7 +330,7 @@ fn an_idle_gateway_shows_how_to_begin() {
     shown.recent.clear();
     shown.tenants.clear();
     shown.today = Spending::default();
-    let page = dashboard::render(&shown, true).into_string();
+    let page = dashboard::render(&shown, true).render().into_string();
     assert!(page.find("Set up a client") < page.find("Spent today"));
     assert!(page.contains("Waiting for the first request"));
     assert!(page.contains("export ANTHROPIC_BASE_URL=http://127.0.0.1:8787"));

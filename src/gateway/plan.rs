@@ -132,14 +132,14 @@ pub(super) fn plan(asked: &Asked, config: &Config, now: Timestamp) -> Result<Pla
         }
         Asked::LimitSet { scope, period, amount } => {
             let amount = amount.map_or(Value::Null, |amount| Value::from(format!("{amount} USD")));
-            of_limit("spend_limit.set", config, scope, period, amount)
+            of_limit("spend_limit.set", config, scope, period, &amount)
         }
         Asked::LimitDelete { scope, period } => {
             let mut path = scope.path();
             path.push(period);
             let was_set_here = config.source.amendments().at(&path).is_some();
             let change = if was_set_here { json!({FORGET: true}) } else { Value::Null };
-            of_limit("spend_limit.delete", config, scope, period, change)
+            of_limit("spend_limit.delete", config, scope, period, &change)
         }
     }
 }
@@ -169,7 +169,7 @@ fn of_limit(
     config: &Config,
     scope: &LimitScope,
     period: &'static str,
-    value: Value,
+    value: &Value,
 ) -> Result<Planned, Problem> {
     if let LimitScope::Tenant(tenant) | LimitScope::EachUser(tenant) | LimitScope::User(tenant, _) = scope {
         require_tenant(config, tenant)?;

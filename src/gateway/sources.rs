@@ -294,6 +294,8 @@ fn recent_of(record: &ExchangeRecord) -> RecentExchange {
         request_id: record.request_id.to_string(),
         tenant: record.tenant.clone(),
         user: text(&record.user_id),
+        session: text(&record.session_id),
+        agent: text(&record.agent_id),
         asked: record.requested_model.clone(),
         sent: text(&record.sent_model),
         answered: text(&record.answered_model),
@@ -336,4 +338,4 @@ const fn window_name(period: Period) -> &'static str {
 }
 
 /// How many of the last exchanges the dashboard lists.
-const RECENT: usize = 50;
+const RECENT: usize = 200;

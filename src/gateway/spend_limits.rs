@@ -12,12 +12,12 @@ use crate::store::Period;
 /// Lists every budget that is set, and every explicit absence of one.
 pub(super) fn all(config: &Config) -> Vec<SpendLimit> {
     let mut limits = Vec::new();
-    add(&mut limits, config, LimitScope::Gateway, &config.organisation.budget);
+    add(&mut limits, config, &LimitScope::Gateway, &config.organisation.budget);
     for (name, tenant) in &config.tenants {
-        add(&mut limits, config, LimitScope::Tenant(name.clone()), &tenant.ceilings.budget);
-        add(&mut limits, config, LimitScope::EachUser(name.clone()), &tenant.user_ceilings.budget);
+        add(&mut limits, config, &LimitScope::Tenant(name.clone()), &tenant.ceilings.budget);
+        add(&mut limits, config, &LimitScope::EachUser(name.clone()), &tenant.user_ceilings.budget);
         for (user, ceilings) in &tenant.users {
-            add(&mut limits, config, LimitScope::User(name.clone(), user.clone()), &ceilings.budget);
+            add(&mut limits, config, &LimitScope::User(name.clone(), user.clone()), &ceilings.budget);
         }
     }
     limits
@@ -40,16 +40,16 @@ pub(super) fn members(tercet: &Tercet, asked: &MemberQuery) -> Vec<Member> {
 }
 
 /// Finds the tenant of a user given as `TENANT/USER`, or as `USER` where one tenant alone has such a user.
-pub(super) fn find_user(config: &Config, given: &str) -> Result<(String, String), Problem> {
+pub(super) fn find_user(config: &Config, given: &str) -> Result<LimitScope, Problem> {
     if let Some((_, user)) = given.split_once('/') {
         let tenant = config.tenants.keys().find(|tenant| user_id(tenant, user) == given);
         if let Some(tenant) = tenant {
-            return Ok((tenant.clone(), user.to_owned()));
+            return Ok(LimitScope::User(tenant.clone(), user.to_owned()));
         }
     }
     let mut having = config.tenants.iter().filter(|(_, tenant)| users_of(tenant).contains(given));
     match (having.next(), having.next()) {
-        (Some((tenant, _)), None) => Ok((tenant.clone(), given.to_owned())),
+        (Some((tenant, _)), None) => Ok(LimitScope::User(tenant.clone(), given.to_owned())),
         (Some(_), Some(_)) => {
             Err(Problem::Invalid(format!("several tenants have a user `{given}`; name one as TENANT/USER")))
         }
@@ -65,11 +65,11 @@ fn member(tercet: &Tercet, config: &Config, tenant: &str, user: &str) -> Member 
     let mut held = Vec::new();
     if let Some(settings) = config.tenants.get(tenant) {
         if let Some(own) = settings.users.get(user) {
-            add(&mut held, config, LimitScope::User(tenant.to_owned(), user.to_owned()), &own.budget);
+            add(&mut held, config, &LimitScope::User(tenant.to_owned(), user.to_owned()), &own.budget);
         }
         let mut inherited = Vec::new();
         let of_all = LimitScope::EachUser(tenant.to_owned());
-        add(&mut inherited, config, of_all, &settings.user_ceilings.budget);
+        add(&mut inherited, config, &of_all, &settings.user_ceilings.budget);
         inherited.retain(|limit| held.iter().all(|own| own.period != limit.period));
         held.append(&mut inherited);
     }
@@ -87,13 +87,13 @@ fn member(tercet: &Tercet, config: &Config, tenant: &str, user: &str) -> Member 
     Member { tenant: tenant.to_owned(), user: user.to_owned(), limits: limits.collect() }
 }
 
-fn add(limits: &mut Vec<SpendLimit>, config: &Config, scope: LimitScope, budget: &Budget) {
+fn add(limits: &mut Vec<SpendLimit>, config: &Config, scope: &LimitScope, budget: &Budget) {
     let amounts = [budget.daily, budget.weekly, budget.monthly];
     for (period, amount) in PERIODS.into_iter().zip(amounts) {
         let mut path = scope.path();
         path.push(period);
         let said = config.source.amendments().at(&path);
-        let is_own = match &scope {
+        let is_own = match scope {
             LimitScope::User(tenant, _) => said.is_some() || amount != inherited(config, tenant, period),
             _ => said.is_some() || amount.is_some(),
         };

@@ -117,6 +117,8 @@ fn exchange(now: Timestamp, index: usize, row: &str) -> RecentExchange {
         request_id: format!("tct_{index}"),
         tenant: tenant.to_owned(),
         user: user.trim_matches('.').to_owned(),
+        session: if tenant == "research" { "session-1".to_owned() } else { String::new() },
+        agent: String::new(),
         asked: asked.to_owned(),
         sent: sent.to_owned(),
         answered: sent.to_owned(),
