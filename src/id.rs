@@ -42,6 +42,12 @@ impl RequestId {
     }
 }
 
+/// Returns a new name for an administrative change: `chg_` and a version-7 UUID without hyphens.
+#[must_use]
+pub fn change_id() -> String {
+    format!("chg_{}", uuid::Uuid::now_v7().simple())
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -21,6 +21,17 @@ async fn done(house: &House, method: Method, path: &str, body: Value) -> Value {
     answer.json()
 }
 
+/// Waits until something holds, ten seconds at most.
+async fn until(holds: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("not within ten seconds");
+}
+
 async fn status(house: &House, key: &str) -> u16 {
     message(&house.url, key, ask("claude-opus-5-5", "say hi")).await.status
 }
@@ -309,4 +320,32 @@ async fn the_command_line_makes_rotates_and_revokes_keys_of_a_running_gateway() 
     let stranger = tercet(&["keys", "list"], "another token").await;
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("refused (401)"));
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_on_one_instance_holds_on_the_other_and_while_redis_is_away_it_waits() {
+    let redis = support::redis::Redis::start(&[]).await;
+    let with = format!("[redis]\ncounters = \"{}\"\n{TENANTS}", redis.url());
+    let (one, other) = (House::start(&with).await, House::start(&with).await);
+    let made = done(&one, Method::POST, "/admin/v1/keys", json!({"tenant": "acme", "id": "shared"})).await;
+    let key = made["key"].as_str().unwrap();
+    until(async || status(&other, key).await == 200).await;
+    let changes = get(&other.admin_url, "", "/admin/v1/changes").await.json();
+    assert_eq!(
+        (&changes["data"][0]["subject"], &changes["data"][0]["who"]),
+        (&json!("key:shared"), &json!("loopback"))
+    );
+
+    redis.kill();
+    done(&other, Method::PATCH, "/admin/v1/tenants/acme", json!({"disabled": true})).await;
+    assert_eq!(status(&other, key).await, 403, "in force where it was made");
+    redis.restart().await;
+    until(async || status(&one, key).await == 403).await;
+    done(&one, Method::PATCH, "/admin/v1/tenants/acme", json!({"disabled": false})).await;
+    until(async || status(&other, key).await == 200).await;
+    let version =
+        async |house: &House| get(&house.admin_url, "", "/admin/v1/config").await.json()["tenants"].clone();
+    assert_eq!(version(&one).await, version(&other).await);
+    one.stop().await;
+    other.stop().await;
 }

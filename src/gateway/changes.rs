@@ -12,10 +12,12 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
+use super::change_stream::ChangeStream;
 use super::control::problems_json;
 use super::{Control, StartProblem, plan};
 use crate::admin::{Change, ChangeQuery, Changed, Problem};
 use crate::config::{Amendments, Config};
+use crate::id::change_id;
 use crate::journal::{self, AdminRecord};
 use crate::pipeline::Snapshot;
 
@@ -47,6 +49,7 @@ impl Control {
         };
         if changed.is_applied {
             let record = AdminRecord {
+                id: Some(change_id()),
                 timestamp: now,
                 action: planned.action.to_owned(),
                 who: change.who.clone(),
@@ -55,18 +58,25 @@ impl Control {
                 after: to_raw_value(&changed.after).ok(),
                 change: to_raw_value(&planned.change).ok(),
             };
-            self.write_and_apply(snapshot, record)?;
+            self.write_and_apply(snapshot, record, true)?;
         }
         Ok(changed)
     }
 
-    fn write_and_apply(&self, snapshot: Snapshot, record: AdminRecord) -> Result<(), Problem> {
+    /// Writes a change down and puts it in force; one that is new goes to the other instances.
+    pub(super) fn write_and_apply(
+        &self,
+        snapshot: Snapshot,
+        record: AdminRecord,
+        is_new: bool,
+    ) -> Result<(), Problem> {
         let journal = &self.tercet.runtime.journal;
         if !journal.healthy() {
             return Err(Problem::Unavailable(
                 "the journal cannot be written; nothing was changed".to_owned(),
             ));
         }
+        self.shared.note(&record, is_new);
         let (action, who, subject) = (record.action.clone(), record.who.clone(), record.subject.clone());
         let written = Handle::current().block_on(journal.append(&record.into()));
         // A record that failed is kept and tried again, so the change must hold; but a crash may lose it.
@@ -81,17 +91,18 @@ impl Control {
 }
 
 /// Lays over a configuration what earlier changes left in the journal; also returns the number of its last record.
-pub(super) fn restore(config: Config) -> Result<(Config, u64), StartProblem> {
-    let (amendments, seq) = amendments(&config.journal.path)?;
+pub(super) fn restore(config: Config, shared: &ChangeStream) -> Result<(Config, u64), StartProblem> {
+    let (amendments, seq) = amendments(&config.journal.path, shared)?;
     if amendments.is_empty() {
         return Ok((config, seq));
     }
     config.amended(&amendments).map(|config| (config, seq)).map_err(StartProblem::Changes)
 }
 
-fn amendments(journal: &Path) -> Result<(Amendments, u64), StartProblem> {
+fn amendments(journal: &Path, shared: &ChangeStream) -> Result<(Amendments, u64), StartProblem> {
     let mut amendments = Ok(Amendments::default());
     let seq = journal::changes(journal, |seq, record| {
+        shared.note(&record, false);
         let Some(change) = &record.change else { return };
         let said: Value = serde_json::from_str(change.get()).unwrap_or_default();
         if let Ok(before) = &amendments {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
+use super::change_stream::ChangeStream;
 use super::changes::differing;
 use super::{Origin, rebuild};
 use crate::config::{self, Config, Mode};
@@ -24,18 +25,24 @@ pub struct Control {
     seen: Mutex<[u8; 32]>,
     /// Held on a blocking thread while one reload or change is made, so that none undoes another.
     pub(super) changing: Mutex<()>,
+    pub(super) shared: ChangeStream,
     leaked: Mutex<u64>,
 }
 
 impl Control {
-    pub(super) fn new(tercet: Arc<Tercet>, origin: Origin, certificates: Option<Arc<Certificates>>) -> Self {
+    pub(super) fn new(
+        tercet: Arc<Tercet>,
+        origin: Origin,
+        certificates: Option<Arc<Certificates>>,
+        shared: ChangeStream,
+    ) -> Self {
         let snapshot = tercet.snapshot.load_full();
         let names: Vec<&str> = snapshot.config.tenants.keys().map(String::as_str).collect();
         tercet.runtime.metrics.expect_tenants(if names.is_empty() { &["default"] } else { &names });
         tercet.runtime.metrics.record_reload(&snapshot.config.version, tercet.runtime.clock.now());
         let seen = Mutex::new(origin.file.as_deref().map(config::digest_of_files).unwrap_or_default());
         let (changing, leaked) = (Mutex::default(), Mutex::default());
-        Self { tercet, origin, certificates, seen, changing, leaked }
+        Self { tercet, origin, certificates, seen, changing, shared, leaked }
     }
 
     /// Reads the configuration again and puts it in force; `who` is written down.
@@ -77,6 +84,7 @@ impl Control {
         let (old, new) = differing(&config::describe(&before.config), &config::describe(&snapshot.config));
         let runtime = &self.tercet.runtime;
         let record = AdminRecord {
+            id: None,
             timestamp: runtime.clock.now(),
             action: "config.reload".to_owned(),
             who: who.to_owned(),

@@ -4,6 +4,7 @@
 //! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
 //! read in the background, the journal. Nothing is decided here about any request.
 
+mod change_stream;
 mod changes;
 mod control;
 mod plan;
@@ -31,6 +32,8 @@ use crate::journal::Stream;
 use crate::limit::{Gate, GateKind};
 use crate::pipeline::{self, Refused, Tercet};
 use crate::server::{Door, Drained, Listener};
+
+use change_stream::ChangeStream;
 
 pub use control::Control;
 pub use problem::StartProblem;
@@ -72,7 +75,8 @@ impl Gateway {
     pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
         // Listened for from the start: unheard, a SIGHUP would end the process.
         let hangups = signal(SignalKind::hangup());
-        let (config, changes) = changes::restore(config)?;
+        let shared = ChangeStream::new(config.redis.counters.is_some());
+        let (config, changes) = changes::restore(config, &shared)?;
         let config = control::with_mode(config, origin.mode);
         let admin_listen = config.admin.listen;
         let drain_timeout = config.server.drain_timeout;
@@ -87,7 +91,7 @@ impl Gateway {
         if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
             return Err(StartProblem::Changing);
         }
-        let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates()));
+        let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates(), shared));
         Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
     }
 
@@ -131,6 +135,9 @@ impl Gateway {
         }
         let (sharing, sharing_ended) = (Arc::clone(&tercet), ended.clone());
         background.spawn(async move { sharing.runtime.accounts.share(sharing_ended).await });
+        if let Some(link) = &tercet.runtime.counters {
+            background.spawn(change_stream::share(Arc::clone(&control), Arc::clone(link), ended.clone()));
+        }
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {

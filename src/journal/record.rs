@@ -343,6 +343,9 @@ pub struct ObjectName {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename = "admin")]
 pub struct AdminRecord {
+    /// Names a change among all instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// When it happened.
     #[serde(with = "rfc3339")]
     pub timestamp: Timestamp,

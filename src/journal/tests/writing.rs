@@ -17,6 +17,7 @@ fn open_faulty(path: &Path, faults: &Faults) -> Journal {
 
 fn admin(action: &str) -> Entry {
     Entry::Admin(AdminRecord {
+        id: None,
         timestamp: clock().now(),
         action: action.into(),
         who: "ann".into(),
