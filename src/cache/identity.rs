@@ -94,10 +94,10 @@ impl Identity {
         self.key
     }
 
-    /// Returns the body it was made of, with what does not count.
+    /// Returns the same with a body of its own, which holds no read buffer.
     #[must_use]
-    pub const fn body(&self) -> &Bytes {
-        &self.body
+    pub fn in_own_memory(&self) -> Self {
+        Self { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
     }
 
     /// Returns a digest that is no function of the key alone, for a holder that has no room for the parts.

@@ -5,38 +5,52 @@
 //! body but `stream` and `metadata.user_id`. Keys are BLAKE3 over length-prefixed fields at full width, and the
 //! fields themselves are compared on a hit ([`Identity`]). An answer is kept in the form it came in and given in
 //! either. What may be kept is a short table ([`bypass_reason`]); only complete, successful answers are
-//! ([`Recording::finish`]).
+//! ([`Flight::written`]).
 //! Authentication and tenant state are the pipeline's to check before any look-up.
 
 mod cacheable;
+mod flight;
 mod identity;
-mod recording;
+mod retries;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dashmap::{DashMap, mapref};
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use moka::Expiry;
 use moka::sync::Cache;
 
-use crate::usage::Billed;
 use crate::wire::forms;
 
 pub use cacheable::{bypass_reason, is_keepable_ending};
+pub use flight::{Departure, Facts, Flight, Reader, Source};
 pub use identity::{CacheKey, Identity, Parts};
-pub use recording::Recording;
+pub use retries::{Claim, Exact, Retries, WINDOW};
 
 /// Answers by key, weighed by their bytes and those of the requests they are compared with; safe to share between
 /// threads.
 pub struct AnswerCache {
     entries: Cache<CacheKey, Arc<Entry>>,
+    flights: DashMap<CacheKey, (Identity, Arc<Flight>)>,
+}
+
+/// Where a request stands with the cache.
+pub enum Boarding<K> {
+    /// A kept answer is given.
+    Kept(K),
+    /// The answer to an identical request is on its way.
+    Join(Reader),
+    /// Nobody asked; this request is sent.
+    Lead(Arc<Flight>),
 }
 
 struct Entry {
     identity: Identity,
     answer: Arc<CachedAnswer>,
+    ttl: Duration,
 }
 
 /// A complete, successful answer as it was relayed.
@@ -48,18 +62,10 @@ pub struct CachedAnswer {
     pub body: Bytes,
     /// Whether it came as events.
     pub streamed: bool,
-    /// What the upstream billed for it, which a hit saves.
-    pub billed: Vec<Billed>,
-    /// The model that answered.
-    pub answered_model: Option<String>,
-    /// The message's id.
-    pub message_id: Option<String>,
-    /// Why the answer ended.
-    pub stop_reason: Option<String>,
+    /// What is known of it.
+    pub facts: Arc<Facts>,
     /// When it was complete.
     pub made_at: Timestamp,
-    /// How long it may be given again.
-    pub ttl: Duration,
 }
 
 /// What the cache had to do with a request; the value of `x-tercet-cache`.
@@ -67,6 +73,8 @@ pub struct CachedAnswer {
 pub enum CacheResult {
     /// Answered from the cache.
     Hit,
+    /// Shared the answer to an identical request on its way.
+    Joined,
     /// Looked up and not found, or to be refreshed.
     Miss,
     /// Not looked up: off, or not cacheable.
@@ -82,7 +90,46 @@ impl AnswerCache {
             .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight_bytes())
             .expire_after(TimeToLive)
             .build();
-        Self { entries }
+        Self { entries, flights: DashMap::new() }
+    }
+
+    /// Looks for an answer that `accept` takes, kept or on its way; else begins one of at most `max_bytes`.
+    ///
+    /// However many ask at once, one leads. `may_join` is false where only an answer of its own will do.
+    pub fn board<K>(
+        &self,
+        identity: &Identity,
+        max_bytes: usize,
+        may_join: bool,
+        accept: impl Fn(Arc<CachedAnswer>) -> Option<K>,
+    ) -> Boarding<K> {
+        if let Some(kept) = self.get(identity).and_then(&accept) {
+            return Boarding::Kept(kept);
+        }
+        let flight = Flight::new(max_bytes);
+        match self.flights.entry(identity.key()) {
+            mapref::entry::Entry::Occupied(mut running) => {
+                let (flown, running_flight) = running.get();
+                let joined = (may_join && flown == identity).then(|| running_flight.join()).flatten();
+                if let Some(reader) = joined {
+                    return Boarding::Join(reader);
+                }
+                running.insert((identity.clone(), Arc::clone(&flight)));
+            }
+            mapref::entry::Entry::Vacant(free) => {
+                // It may have landed since the look: an answer is kept before its flight is taken off.
+                if let Some(kept) = self.get(identity).and_then(&accept) {
+                    return Boarding::Kept(kept);
+                }
+                free.insert((identity.clone(), Arc::clone(&flight)));
+            }
+        }
+        Boarding::Lead(flight)
+    }
+
+    /// Takes a flight off that has ended, so that nobody joins it any more.
+    pub fn retire(&self, identity: &Identity, flight: &Arc<Flight>) {
+        self.flights.remove_if(&identity.key(), |_, (_, held)| Arc::ptr_eq(held, flight));
     }
 
     /// Returns the answer kept for the same request, if it has not expired.
@@ -92,9 +139,10 @@ impl AnswerCache {
         (entry.identity == *identity).then(|| Arc::clone(&entry.answer))
     }
 
-    /// Keeps an answer, in place of an older one.
-    pub fn insert(&self, identity: Identity, answer: Arc<CachedAnswer>) {
-        self.entries.insert(identity.key(), Arc::new(Entry { identity, answer }));
+    /// Keeps an answer for a time, in place of an older one.
+    pub fn insert(&self, identity: &Identity, answer: Arc<CachedAnswer>, ttl: Duration) {
+        let identity = identity.in_own_memory();
+        self.entries.insert(identity.key(), Arc::new(Entry { identity, answer, ttl }));
     }
 
     /// Returns how many bytes are kept, as of the last clean-up.
@@ -132,18 +180,42 @@ impl CachedAnswer {
         Some((headers, made.into()))
     }
 
-    fn weight_bytes(&self) -> usize {
+    /// Returns a whole answer that was just shared, described by `headers`; `None` where it was not written down.
+    #[must_use]
+    pub fn landed(flight: &Flight, headers: HeaderMap, made_at: Timestamp) -> Option<Arc<Self>> {
+        let (facts, body) = (flight.facts()?, flight.written()?);
+        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let streamed = kind.is_some_and(|kind| kind.starts_with(b"text/event-stream"));
+        Some(Arc::new(Self { headers, body, streamed, facts, made_at }))
+    }
+
+    /// Returns how long ago it was made.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.duration_since(self.made_at).try_into().unwrap_or_default()
+    }
+
+    /// Returns the memory its bytes take.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         self.body.len() + headers
     }
 }
 
 impl CacheResult {
+    /// Tells whether another request paid for the answer.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::Hit | Self::Joined)
+    }
+
     /// Returns the value of `x-tercet-cache` and of the journal's `cache`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Joined => "joined",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
         }
@@ -154,7 +226,7 @@ struct TimeToLive;
 
 impl Expiry<CacheKey, Arc<Entry>> for TimeToLive {
     fn expire_after_create(&self, _: &CacheKey, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.answer.ttl)
+        Some(entry.ttl)
     }
 
     fn expire_after_update(
@@ -164,7 +236,7 @@ impl Expiry<CacheKey, Arc<Entry>> for TimeToLive {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(entry.answer.ttl)
+        Some(entry.ttl)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::problem::StartProblem;
 use super::shared;
 use crate::budget::{self, Forecast};
-use crate::cache::AnswerCache;
+use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
@@ -53,6 +53,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     let metrics = Metrics::new(snapshot.config.telemetry.series_max)
         .map_err(|error| StartProblem::Metrics(error.to_string()))?;
     let runtime = Runtime {
+        retries: Retries::default(),
         accounts: views.accounts,
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),

@@ -32,7 +32,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.settled_at = exchange.settled_at;
     record.endpoint = Some(exchange.uri.path().to_owned());
     if let Some(decision) = &exchange.decision {
-        let sent = exchange.attempts > 0 || exchange.cache == crate::cache::CacheResult::Hit;
+        let sent = exchange.attempts > 0 || exchange.cache.is_shared();
         record.sent_model = sent.then(|| decision.model().to_owned());
         record.tier = decision.tier();
         record.decision = to_raw_value(&decision.record(&exchange.snapshot.config.version)).ok();
@@ -143,6 +143,7 @@ const fn outcome(outcome: journal::Outcome) -> telemetry::Outcome {
 const fn cache_result(result: crate::cache::CacheResult) -> telemetry::CacheResult {
     match result {
         crate::cache::CacheResult::Hit => telemetry::CacheResult::Hit,
+        crate::cache::CacheResult::Joined => telemetry::CacheResult::Joined,
         crate::cache::CacheResult::Miss => telemetry::CacheResult::Miss,
         crate::cache::CacheResult::Bypass => telemetry::CacheResult::Bypass,
     }

@@ -18,7 +18,7 @@ use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
 use super::{account, decide, forward, reply};
-use crate::cache::CachedAnswer;
+use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
 use crate::upstream::{FailureKind, Phase};
@@ -36,6 +36,17 @@ pub(super) enum Ending {
     Drained,
     /// The client left, and the rest was not read.
     Abandoned,
+}
+
+/// How an answer ended that another paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// The client has all of it.
+    Whole,
+    /// It broke off.
+    Cut,
+    /// The client left.
+    Left,
 }
 
 /// What passed to the client.
@@ -83,10 +94,9 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
         forecast.observe(&tenant, &model, estimate.prompt_tokens, &bill.usage);
     }
     decide::learn(&mut exchange, &bill, &metered);
-    if let Some(keeping) =
-        keeping.filter(|_| ending == Ending::Whole && metered.complete && !seen.error_event)
-    {
-        keeping.keep(&exchange, &metered, bill.billed.clone());
+    let whole = matches!(ending, Ending::Whole | Ending::Drained) && metered.complete && !seen.error_event;
+    if let Some(keeping) = keeping.filter(|_| whole) {
+        keeping.land(&exchange, &metered, bill.billed.clone());
     }
     let outcome = outcome_of(&seen, ending);
     let objects = claim_objects(&exchange, &metered, seen.status);
@@ -103,22 +113,33 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     Recorded::of(exchange, line)
 }
 
-/// Ends an exchange that was answered from the cache.
-pub(super) async fn finish_hit(mut exchange: Box<Exchange>, answer: &CachedAnswer) {
+/// Ends an exchange whose answer another paid for; `facts` where that came whole.
+pub(super) fn finish_shared(
+    mut exchange: Box<Exchange>,
+    facts: Option<&Facts>,
+    sharing: Sharing,
+) -> Recorded {
     if let Some(reservation) = exchange.reservation.take() {
         reservation.void();
     }
-    let saved = Bill::saved(&exchange, &answer.billed);
+    exchange.settled_at = exchange.tercet.runtime.clock.now();
     let mut bill = Bill::nothing();
-    bill.baselines = saved.baselines;
+    let saved = facts.map(|facts| Bill::saved(&exchange, &facts.billed));
+    bill.baselines = saved.as_ref().map(|saved| saved.baselines).unwrap_or_default();
     let mut record = account::record(&exchange, &bill);
     record.status = 200;
-    record.outcome = Outcome::Ok;
-    record.stop_reason.clone_from(&answer.stop_reason);
-    record.answered_model.clone_from(&answer.answered_model);
-    record.message_id.clone_from(&answer.message_id);
-    let line = account::publish(&exchange, &bill, record, Some(saved.cost));
-    Recorded::of(exchange, line).await;
+    record.outcome = match sharing {
+        Sharing::Whole => Outcome::Ok,
+        Sharing::Cut => Outcome::UpstreamError,
+        Sharing::Left => Outcome::ClientAborted,
+    };
+    if let Some(facts) = facts {
+        record.stop_reason.clone_from(&facts.stop_reason);
+        record.answered_model.clone_from(&facts.answered_model);
+        record.message_id.clone_from(&facts.message_id);
+    }
+    let line = account::publish(&exchange, &bill, record, saved.map(|saved| saved.cost));
+    Recorded::of(exchange, line)
 }
 
 /// Ends an exchange that is refused, by us or because the upstream gave no answer.

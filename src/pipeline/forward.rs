@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use super::exchange::Exchange;
-use super::recall::Keeping;
+use super::keeping::Keeping;
 use super::relay::Reply;
 use super::{finish, headroom, relay};
 use crate::config::Credential;

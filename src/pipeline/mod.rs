@@ -14,6 +14,8 @@ mod explain;
 mod finish;
 mod forward;
 mod headroom;
+mod join;
+mod keeping;
 mod listing;
 mod passthrough;
 mod policy;
@@ -28,12 +30,16 @@ mod upload;
 mod visitor;
 mod watch;
 
+use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
 
+use crate::cache::Reader;
 use crate::upstream::RequestBody;
+use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
-use recall::{Keeping, Kept, Recalled};
+use keeping::Keeping;
+use recall::{Kept, Recalled};
 
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
@@ -43,19 +49,32 @@ pub use runtime::{Runtime, Snapshot, Tercet};
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
 ///
-/// Returns the upstream's answer byte for byte, a kept one, or a refusal in the API's shape; never an error.
+/// Returns the upstream's answer byte for byte, a kept or shared one, or a refusal in the API's shape; never an error.
 pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
-    let ready = match prepare(&mut exchange, body).await {
-        Ok(ready) => ready,
+    let (body, mut ready) = match prepare(&mut exchange, body).await {
+        Ok(prepared) => prepared,
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
-    let (body, keeping) = match ready {
-        Ready::Kept(kept) => return Box::pin(recall::replay(exchange, kept)).await,
-        Ready::Send(body, keeping) => (body, keeping),
-    };
-    match forward::cross(exchange, body, keeping).await {
-        Ok(forwarded) => relay::relay(forwarded).await,
-        Err(refused) => refused,
+    let mut waited_for = 0;
+    loop {
+        exchange = match ready {
+            Ready::Kept(kept) => return Box::pin(recall::replay(exchange, kept)).await,
+            Ready::Join(reader) => match Box::pin(join::join(exchange, reader)).await {
+                Ok(response) => return response,
+                Err(unanswered) => unanswered,
+            },
+            Ready::Send(body, keeping) => {
+                return match forward::cross(exchange, body, keeping).await {
+                    Ok(forwarded) => relay::relay(forwarded).await,
+                    Err(refused) => refused,
+                };
+            }
+        };
+        waited_for += 1;
+        ready = match Box::pin(again(&mut exchange, &body, waited_for >= JOINED_MAX)).await {
+            Ok(ready) => ready,
+            Err(refusal) => return finish::refuse(exchange, &refusal).await,
+        };
     }
 }
 
@@ -63,12 +82,14 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
 enum Ready {
     /// From the cache.
     Kept(Kept),
-    /// By the upstream, with this body; the answer may be kept.
+    /// With the answer to an identical request.
+    Join(Reader),
+    /// By the upstream, with this body; the answer may be kept or shared.
     Send(RequestBody, Option<Box<Keeping>>),
 }
 
 /// Every step before the request leaves us.
-async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refusal> {
+async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Ready), Refusal> {
     policy::identify(exchange)?;
     policy::admit(exchange).await?;
     let body = read::read(exchange, body).await?;
@@ -77,15 +98,34 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<Ready, Refus
     policy::guard(exchange, &envelope)?;
     let complexity = policy::classify(exchange, &envelope);
     decide::decide(exchange, &envelope, &complexity)?;
-    let keeping = match recall::recall(exchange, &envelope, &body) {
-        Recalled::Hit(kept) => {
-            reserve::hold_request(exchange).await?;
-            return Ok(Ready::Kept(kept));
-        }
-        Recalled::Miss(keeping) => Some(keeping),
-        Recalled::Bypass => None,
-    };
-    reserve::hold(exchange, &envelope).await?;
-    reserve::record(exchange).await?;
-    Ok(Ready::Send(exchange.splice(&envelope, &body), keeping))
+    let ready = arrange(exchange, &envelope, &body, false).await?;
+    Ok((body, ready))
 }
+
+/// The last steps again, where the answer that was waited for did not come.
+async fn again(exchange: &mut Exchange, body: &Bytes, alone: bool) -> Result<Ready, Refusal> {
+    let envelope = read::scan(exchange, body)?;
+    arrange(exchange, &envelope, body, alone).await
+}
+
+async fn arrange(
+    exchange: &mut Exchange,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    alone: bool,
+) -> Result<Ready, Refusal> {
+    let ready = match recall::recall(exchange, envelope, body, alone)? {
+        Recalled::Hit(kept) => Ready::Kept(kept),
+        Recalled::Join(reader) => Ready::Join(reader),
+        Recalled::Send(keeping) => {
+            reserve::hold(exchange, envelope).await?;
+            reserve::record(exchange).await?;
+            return Ok(Ready::Send(exchange.splice(envelope, body), keeping));
+        }
+    };
+    reserve::hold_request(exchange).await?;
+    Ok(ready)
+}
+
+/// Answers of others that are waited for in vain before a request is sent for itself alone.
+const JOINED_MAX: u32 = 3;

@@ -1,33 +1,32 @@
-//! Step recall: the response cache, asked with the decided model; and what is kept for it.
+//! Step recall: the response cache, asked with the decided model; and requests that are made again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 
 use super::exchange::Exchange;
-use super::finish;
+use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
-use super::reply;
-use super::watch::starts_with;
+use super::{finish, reply};
 use crate::cache::{
-    CacheResult, CachedAnswer, Identity, Parts, Recording, bypass_reason, is_keepable_ending,
+    Boarding, CacheResult, CachedAnswer, Claim, Exact, Flight, Identity, Parts, Reader, bypass_reason,
 };
 use crate::config::{Credential, Scope};
 use crate::secret::KeyHash;
-use crate::usage::Billed;
 use crate::wire::envelope::Envelope;
+use crate::wire::error::Refusal;
 use crate::wire::headers;
-use crate::wire::meter::Metered;
 
-/// What the cache had.
+/// How a request is answered.
 pub(super) enum Recalled {
-    /// An answer to give again, in the form that is asked for.
+    /// With a kept answer, in the form that is asked for.
     Hit(Kept),
-    /// None; the one to come may be kept.
-    Miss(Box<Keeping>),
-    /// The cache has nothing to do with this request.
-    Bypass,
+    /// With the answer to an identical request that is on its way.
+    Join(Reader),
+    /// By the upstream; the answer may be kept or shared.
+    Send(Option<Box<Keeping>>),
 }
 
 /// A kept answer as it is given.
@@ -37,32 +36,93 @@ pub(super) struct Kept {
     body: Bytes,
 }
 
-/// An answer on its way into the cache.
-pub(super) struct Keeping {
-    identity: Identity,
-    recording: Recording,
-    headers: HeaderMap,
+/// What `x-tercet-cache` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wish {
+    off: bool,
+    refresh: bool,
+    max_age: Option<Duration>,
 }
 
-/// Looks the request up, where the tenant's cache is on and the request can be answered again.
-pub(super) fn recall(exchange: &mut Exchange, envelope: &Envelope<'_>, body: &Bytes) -> Recalled {
+/// Looks for an answer that is there or on its way: of the request this one is a retry of, or of an identical one
+/// where the tenant's cache is on and the request can be answered again.
+///
+/// `alone` asks for an answer of its own, after others it waited for did not come.
+pub(super) fn recall(
+    exchange: &mut Exchange,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    alone: bool,
+) -> Result<Recalled, Refusal> {
     exchange.cache = CacheResult::Bypass;
+    let wish = Wish::of(exchange)?;
+    if exchange.endpoint.is_count() {
+        return Ok(Recalled::Send(None));
+    }
+    let exact = exact(exchange, body);
+    if let Some(exact) = exact.as_ref().filter(|_| !alone && is_retry(&exchange.headers)) {
+        let now = exchange.tercet.runtime.clock.instant();
+        match exchange.tercet.runtime.retries.claim(exact, now) {
+            Some(Claim::Kept(answer)) => {
+                if let Some(kept) = Kept::of(answer, envelope.stream) {
+                    exchange.cache = CacheResult::Hit;
+                    return Ok(Recalled::Hit(kept));
+                }
+            }
+            Some(Claim::Join(reader)) => {
+                exchange.cache = CacheResult::Joined;
+                return Ok(Recalled::Join(reader));
+            }
+            None => {}
+        }
+    }
+    let (flight, shelf) = match board(exchange, envelope, body, wish, alone) {
+        Some((Boarding::Kept(kept), _)) => {
+            exchange.cache = CacheResult::Hit;
+            return Ok(Recalled::Hit(kept));
+        }
+        Some((Boarding::Join(reader), _)) => {
+            exchange.cache = CacheResult::Joined;
+            return Ok(Recalled::Join(reader));
+        }
+        Some((Boarding::Lead(flight), shelf)) => {
+            exchange.cache = CacheResult::Miss;
+            (flight, Some(shelf))
+        }
+        None if exact.is_none() => return Ok(Recalled::Send(None)),
+        None => (Flight::new(RETRY_ANSWER_MAX_BYTES), None),
+    };
+    if let Some(exact) = exact.clone() {
+        exchange.tercet.runtime.retries.begin(exact, &flight);
+    }
+    Ok(Recalled::Send(Some(Box::new(Keeping::new(exchange, flight, shelf, exact)))))
+}
+
+/// Asks the cache; `None` where it has nothing to do with the request.
+fn board(
+    exchange: &Exchange,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    wish: Wish,
+    alone: bool,
+) -> Option<(Boarding<Kept>, Shelf)> {
     let settings = exchange.cache_settings();
-    let switched_off = !settings.enabled || exchange.ours.cache.as_deref() == Some("off");
-    if exchange.endpoint.is_count() || switched_off || bypass_reason(envelope).is_some() {
-        return Recalled::Bypass;
+    if !settings.enabled || wish.off || bypass_reason(envelope).is_some() {
+        return None;
     }
-    let refresh = exchange.ours.cache.as_deref() == Some("refresh");
-    let Some(identity) = identify(exchange, envelope, body, settings.scope) else { return Recalled::Bypass };
-    let max_bytes = usize::try_from(settings.max_bytes / 8).unwrap_or(usize::MAX).min(ANSWER_MAX_BYTES);
-    let found = (!refresh).then(|| exchange.snapshot.cache.get(&identity)).flatten();
-    if let Some(kept) = found.and_then(|answer| Kept::of(answer, envelope.stream)) {
-        exchange.cache = CacheResult::Hit;
-        return Recalled::Hit(kept);
-    }
-    exchange.cache = CacheResult::Miss;
-    let recording = Recording::new(max_bytes.saturating_sub(identity.weight_bytes()));
-    Recalled::Miss(Box::new(Keeping { identity, recording, headers: HeaderMap::new() }))
+    let identity = identify(exchange, envelope, body, settings.scope)?;
+    let now = exchange.tercet.runtime.clock.now();
+    let max_age = wish.max_age.unwrap_or(Duration::MAX);
+    let accept = |answer: Arc<CachedAnswer>| {
+        let fresh = !wish.refresh && answer.age(now) <= max_age;
+        if fresh { Kept::of(answer, envelope.stream) } else { None }
+    };
+    let room = usize::try_from(settings.max_bytes / 8).unwrap_or(usize::MAX);
+    let room = room.saturating_sub(identity.weight_bytes()).min(ANSWER_MAX_BYTES);
+    let cache = &exchange.snapshot.cache;
+    let boarding = cache.board(&identity, room, !alone && !wish.refresh, accept);
+    let ttl = settings.ttl.min(max_age);
+    Some((boarding, Shelf { cache: Arc::clone(cache), identity, ttl }))
 }
 
 /// Gathers what makes the request what it is; `None` where nobody can be told apart who may share its answer.
@@ -72,14 +132,14 @@ fn identify(exchange: &Exchange, envelope: &Envelope<'_>, body: &Bytes, scope: S
     let upstream = &exchange.snapshot.config.upstream;
     // Thinking is bound to the account that pays for it, so whose credential goes upstream always counts.
     let account = match &upstream.credential {
-        Credential::Client => KeyHash::of(headers::presented_key(&exchange.headers).ok().flatten()?).0,
+        Credential::Client => caller(exchange)?,
         Credential::Ours(secret) => KeyHash::of(secret.expose().as_bytes()).0,
     };
-    let caller;
+    let stranger;
     let shared: &[&[u8]] = if !exchange.has_tenants() {
         // Strangers are told apart by the whole hash of their credential; its first digits are but a name.
-        caller = KeyHash::of(headers::presented_key(&exchange.headers).ok().flatten()?).0;
-        &[b"credential", &caller]
+        stranger = caller(exchange)?;
+        &[b"credential", &stranger]
     } else if scope == Scope::Tenant {
         &[b"tenant", tenant]
     } else {
@@ -98,67 +158,83 @@ fn identify(exchange: &Exchange, envelope: &Envelope<'_>, body: &Bytes, scope: S
     }))
 }
 
+/// Gathers what a retry repeats; `None` where the client does not mark its retries, or nobody can be told apart.
+fn exact(exchange: &Exchange, body: &Bytes) -> Option<Exact> {
+    let headers = &exchange.headers;
+    if !headers.contains_key(IDEMPOTENCY_KEY) && !headers.contains_key(RETRY_COUNT) {
+        return None;
+    }
+    let caller = caller(exchange)?;
+    let mut terms: Vec<&[u8]> = Vec::with_capacity(8);
+    terms.extend([&caller, exchange.user().as_bytes(), exchange.query().as_bytes()]);
+    for name in REPEATED {
+        terms.push(name.as_bytes());
+        terms.extend(headers.get_all(name).iter().map(http::HeaderValue::as_bytes));
+    }
+    Some(Exact::of(&terms, body))
+}
+
+/// Tells whether the client says that it has sent the request before, or names it so that it may.
+fn is_retry(headers: &HeaderMap) -> bool {
+    let count = headers.get(RETRY_COUNT).and_then(|count| count.to_str().ok()?.parse::<u32>().ok());
+    count.is_some_and(|count| count > 0) || headers.contains_key(IDEMPOTENCY_KEY)
+}
+
+fn caller(exchange: &Exchange) -> Option<[u8; 32]> {
+    Some(KeyHash::of(headers::presented_key(&exchange.headers).ok().flatten()?).0)
+}
+
 /// Gives a kept answer again; the exchange ends here.
 pub(super) async fn replay(exchange: Box<Exchange>, kept: Kept) -> Response<Reply> {
-    let now = exchange.tercet.runtime.clock.now();
-    let age_s = now.duration_since(kept.answer.made_at).as_secs().max(0);
+    let age = kept.answer.age(exchange.tercet.runtime.clock.now());
     let mut response = Response::new(Reply::whole(kept.body));
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = kept.headers;
-    response.headers_mut().insert(header::AGE, age_s.into());
+    response.headers_mut().insert(header::AGE, age.as_secs().into());
     let (mut head, body) = response.into_parts();
     reply::dress(&exchange, &mut head);
-    finish::finish_hit(exchange, &kept.answer).await;
+    finish::finish_shared(exchange, Some(&kept.answer.facts), finish::Sharing::Whole).await;
     Response::from_parts(head, body)
 }
 
 impl Kept {
-    fn of(answer: Arc<CachedAnswer>, streamed: bool) -> Option<Self> {
+    /// Returns an answer in a form, where it has that.
+    pub(super) fn of(answer: Arc<CachedAnswer>, streamed: bool) -> Option<Self> {
         let (headers, body) = answer.in_form(streamed)?;
         Some(Self { answer, headers, body })
     }
 }
 
-impl Keeping {
-    /// Remembers the headers that describe the answer.
-    pub(super) fn describe(mut self: Box<Self>, headers: &HeaderMap) -> Box<Self> {
-        for name in KEPT_HEADERS {
-            if let Some(value) = headers.get(&name) {
-                self.headers.insert(name, value.clone());
+impl Wish {
+    fn of(exchange: &Exchange) -> Result<Self, Refusal> {
+        let mut wish = Self::default();
+        for word in exchange.ours.cache.as_deref().unwrap_or_default().split(',').map(str::trim) {
+            match (word, word.strip_prefix("max-age=").map(str::parse)) {
+                ("", _) => {}
+                ("off", _) => wish.off = true,
+                ("refresh", _) => wish.refresh = true,
+                (_, Some(Ok(seconds))) => wish.max_age = Some(Duration::from_secs(seconds)),
+                _ => {
+                    let what = "is none of off, refresh, max-age=SECONDS; several are separated by commas";
+                    return Err(Refusal::malformed(format!("x-tercet-cache: {word:?} {what}")));
+                }
             }
         }
-        self
-    }
-
-    /// Writes a passing chunk down.
-    pub(super) fn push(&mut self, chunk: &Bytes) {
-        self.recording.push(chunk);
-    }
-
-    /// Puts a complete answer into the cache.
-    pub(super) fn keep(self, exchange: &Exchange, metered: &Metered, billed: Vec<Billed>) {
-        let ttl = exchange.cache_settings().ttl;
-        if !is_keepable_ending(metered.stop_reason.as_deref()) {
-            return;
-        }
-        if let Some(body) = self.recording.finish() {
-            let answer = CachedAnswer {
-                streamed: starts_with(&self.headers, &header::CONTENT_TYPE, "text/event-stream"),
-                headers: self.headers,
-                body,
-                billed,
-                answered_model: metered.answered_model.clone(),
-                message_id: metered.message_id.clone(),
-                stop_reason: metered.stop_reason.clone(),
-                made_at: exchange.settled_at,
-                ttl,
-            };
-            exchange.snapshot.cache.insert(self.identity, Arc::new(answer));
-        }
+        Ok(wish)
     }
 }
 
-/// Headers of an answer that are true of it whenever it is given.
-const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CACHE_CONTROL];
-/// Largest answer that is kept; also at most an eighth of the cache.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const RETRY_COUNT: &str = "x-stainless-retry-count";
+/// Headers that a retry repeats, of those that may change an answer.
+const REPEATED: [&str; 5] = [
+    IDEMPOTENCY_KEY,
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-workspace-id",
+    "anthropic-user-profile-id",
+];
+/// Largest answer that is kept; with its request also at most an eighth of the cache.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
+/// Largest answer that is shared with retries alone.
+const RETRY_ANSWER_MAX_BYTES: usize = 4 << 20;

@@ -17,8 +17,11 @@ use http_body_util::BodyExt;
 
 use super::finish::{self, Ending};
 use super::forward::Forwarded;
+use super::join::Shared;
+use super::keeping::Keeping;
 use super::watch::Watch;
 use super::{redact, reply, runtime::Tercet};
+use crate::cache::{Flight, Reader};
 use crate::upstream::{TimedBody, UpstreamFailure};
 
 /// The body of an answer to a client.
@@ -27,6 +30,10 @@ pub struct Reply(Inner);
 enum Inner {
     Whole(Option<Bytes>),
     Relayed(Box<Relay>),
+    /// Read by its client, and by whoever joins.
+    Led(Reader),
+    /// Read by one who joined.
+    Shared(Box<Shared>),
 }
 
 struct Relay {
@@ -43,13 +50,17 @@ impl Reply {
     pub fn whole(bytes: Bytes) -> Self {
         Self(Inner::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
+
+    pub(super) fn shared(shared: Shared) -> Self {
+        Self(Inner::Shared(Box::new(shared)))
+    }
 }
 
 /// Hands the upstream's answer on; the exchange ends when the body does.
 pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     let Forwarded { exchange, response, keeping } = forwarded;
     let (mut head, body) = response.into_parts();
-    let watch = Watch::new(exchange, &head, keeping);
+    let mut watch = Watch::new(exchange, &head, keeping);
     reply::dress(&watch.exchange, &mut head);
     if body.is_end_stream() {
         // Nobody polls a body that is known to be empty, so nothing later would tell of its end.
@@ -59,12 +70,23 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     if !head.status.is_success() && redact::ours(&watch.exchange).is_some() {
         return Box::pin(redact::error(watch, head, body)).await;
     }
-    let relay =
-        Relay { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None };
-    Response::from_parts(head, Reply(Inner::Relayed(Box::new(relay))))
+    let seat = watch.keeping_mut().map(Keeping::take_off);
+    let relay = Box::new(Relay::of(body, watch));
+    let inner = match seat {
+        Some((flight, headers, Some(reader))) => {
+            flight.open(headers, Box::into_pin(relay));
+            Inner::Led(reader)
+        }
+        _ => Inner::Relayed(relay),
+    };
+    Response::from_parts(head, Reply(inner))
 }
 
 impl Relay {
+    fn of(body: TimedBody, watch: Watch) -> Self {
+        Self { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFailure>>> {
         loop {
             if let Some(recorded) = &mut self.finishing {
@@ -105,6 +127,8 @@ impl Relay {
 
     fn finish(&mut self, ending: Ending) {
         if let Some(watch) = self.watch.take() {
+            let alone = watch.keeping().is_none_or(|keeping| !keeping.flight().first_left());
+            let ending = if ending == Ending::Whole && !alone { Ending::Drained } else { ending };
             self.finishing = Some(finish::finish(*watch, ending));
         }
     }
@@ -121,13 +145,19 @@ impl Body for Reply {
         match &mut self.0 {
             Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Inner::Relayed(relay) => relay.poll(context),
+            Inner::Led(reader) => {
+                reader.poll_piece(context).map(|piece| piece.map(|read| read.map(Frame::data)))
+            }
+            Inner::Shared(shared) => shared.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_none(),
-            Inner::Relayed(relay) => relay.is_over(),
+            Inner::Relayed(relay) => relay.is_end_stream(),
+            Inner::Led(reader) => reader.is_over(),
+            Inner::Shared(shared) => shared.is_over(),
         }
     }
 
@@ -135,12 +165,24 @@ impl Body for Reply {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Inner::Relayed(relay) => relay.size_hint(),
+            Inner::Led(_) | Inner::Shared(_) => SizeHint::default(),
         }
     }
 }
 
-impl Relay {
-    fn is_over(&self) -> bool {
+/// As a source that is read for several.
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = UpstreamFailure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamFailure>>> {
+        self.poll(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
         let read_out = self.body.as_ref().is_none_or(Body::is_end_stream);
         read_out
             && self.watch.is_none()
@@ -173,28 +215,58 @@ impl Drop for Relay {
 pub(super) async fn drain_unseen(forwarded: Forwarded) {
     let Forwarded { exchange, response, keeping } = forwarded;
     let (head, body) = response.into_parts();
-    drain(body, Watch::new(exchange, &head, keeping)).await;
+    let mut watch = Watch::new(exchange, &head, keeping);
+    match watch.keeping_mut().map(Keeping::take_off) {
+        Some((flight, headers, seat)) => {
+            drop(seat);
+            let relay = Box::pin(Relay::of(body, watch));
+            // Others may wait for it; where nobody does, it is dropped, and drained.
+            flight.open(headers, relay);
+        }
+        None => drain(body, watch).await,
+    }
 }
 
 /// Reads what is left of an answer whose client has gone, then settles it.
 async fn drain(mut body: TimedBody, mut watch: Watch) {
     let tercet = watch.tercet();
-    let Some(_place) = Place::take(&tercet) else {
-        return finish::finish(watch, Ending::Abandoned).await;
-    };
-    let reading = async {
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Ok(frame) if watch.observe(&frame) => return true,
-                Ok(_) => {}
-                Err(_) => return false,
-            }
-        }
-        true
-    };
-    let whole = tokio::time::timeout(DRAIN_TIMEOUT, reading).await.unwrap_or(false);
+    let flight = watch.keeping().map(|keeping| Arc::clone(keeping.flight()));
+    let place = Place::take(&tercet);
+    let whole = place.is_some() && read_out(&mut body, &mut watch, flight.as_deref()).await;
     let ending = if whole { Ending::Drained } else { Ending::Abandoned };
     finish::finish(watch, ending).await;
+    if let Some(flight) = flight {
+        flight.end(if whole { Ok(()) } else { Err(UpstreamFailure::given_up()) });
+    }
+}
+
+/// Reads to the end, for [`DRAIN_TIMEOUT`] at most and as long again as a retry reads along; tells whether it came.
+async fn read_out(body: &mut TimedBody, watch: &mut Watch, flight: Option<&Flight>) -> bool {
+    let mut patience = Box::pin(tokio::time::sleep(DRAIN_TIMEOUT));
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = &mut patience => {
+                if !flight.is_some_and(Flight::has_readers) {
+                    return false;
+                }
+                patience.set(tokio::time::sleep(DRAIN_TIMEOUT));
+                continue;
+            }
+        };
+        match frame {
+            None => return true,
+            Some(Err(_cut)) => return false,
+            Some(Ok(frame)) => {
+                if watch.observe(&frame) {
+                    return true;
+                }
+                if let Some(flight) = flight.filter(|_| frame.is_data()) {
+                    flight.release();
+                }
+            }
+        }
+    }
 }
 
 /// One of the places for draining.

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Forecast;
-use crate::cache::AnswerCache;
+use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
@@ -63,6 +63,8 @@ pub struct Runtime {
     pub journal: Journal,
     /// Sums over it.
     pub rollup: Arc<Rollup>,
+    /// Requests of late that may be made again.
+    pub retries: Retries,
     /// Who owns which upstream object.
     pub ownership: Ownership,
     /// Counters and histograms.

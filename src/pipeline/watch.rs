@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use http_body::Frame;
 
 use super::exchange::Exchange;
-use super::recall::Keeping;
+use super::keeping::Keeping;
 use super::runtime::Tercet;
 use crate::upstream::UpstreamFailure;
 use crate::wire::meter::{Decoder, Meter, Metered, Progress};
@@ -59,12 +59,22 @@ impl Watch {
         Arc::clone(&self.exchange.tercet)
     }
 
+    /// Returns what becomes of the answer besides.
+    pub(super) fn keeping(&self) -> Option<&Keeping> {
+        self.keeping.as_deref()
+    }
+
+    /// Returns the same, to be changed.
+    pub(super) fn keeping_mut(&mut self) -> Option<&mut Keeping> {
+        self.keeping.as_deref_mut()
+    }
+
     /// Reads a passing frame; returns whether it holds the answer's end.
     pub(super) fn observe(&mut self, frame: &Frame<Bytes>) -> bool {
         let Some(bytes) = frame.data_ref() else { return false };
         self.passed_bytes += bytes.len() as u64;
-        if let Some(keeping) = &mut self.keeping {
-            keeping.push(bytes);
+        if let Some(keeping) = &self.keeping {
+            keeping.write(bytes);
         }
         let (meter, mut progress) = (&mut self.meter, Progress::default());
         self.decoder.decode(bytes, |plain| progress.add(meter.feed(plain)));

@@ -94,6 +94,18 @@ impl UpstreamFailure {
         Self::new(Phase::Stream, FailureKind::Reset, "the upstream closed its stream before the last event")
     }
 
+    /// An answer that one of its readers was too slow for.
+    #[must_use]
+    pub fn too_slow() -> Self {
+        Self::new(Phase::Stream, FailureKind::Timeout, "this client read its answer too slowly")
+    }
+
+    /// An answer that nobody read to its end.
+    #[must_use]
+    pub fn given_up() -> Self {
+        Self::new(Phase::Stream, FailureKind::Reset, "the answer was not read to its end")
+    }
+
     /// An answer we refuse to pass on.
     pub(super) fn unsound(what: &str) -> Self {
         Self::new(Phase::Wait, FailureKind::Protocol, format!("the upstream's answer is refused: {what}"))
