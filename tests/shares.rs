@@ -168,6 +168,21 @@ async fn a_dead_instances_share_comes_back_but_for_what_it_may_have_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_comes_back_having_used_nothing_frees_what_it_held() {
+    let redis = Redis::start(&[]).await;
+    let (dead, other) = (Instance::start(&redis.url(), "a").await, Instance::start(&redis.url(), "b").await);
+    let held = granted(&dead, &[(DAY, 5_000, 10_000)]).await;
+    let refused = other.hold(&[(DAY, 10_000, 10_000)]).await;
+    assert!(matches!(refused, Err(Refused::Exhausted(short)) if short.reserved >= 5_000));
+    dead.crash().await;
+    held.void();
+    let back = Instance::start(&redis.url(), "a").await;
+    granted(&other, &[(DAY, 10_000, 10_000)]).await.void();
+    back.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_leaves_nothing_taken() {
     let redis = Redis::start(&[]).await;
     let line = Line::to(redis.port).await;

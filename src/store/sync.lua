@@ -39,8 +39,16 @@ for i = 1, #rows, 2 do
   else
     local row = cmsgpack.unpack(value)
     row.live = now - row.seen < LEASE_MS
-    if row.live then live = live + 1 end
-    if now - row.seen < KEPT_MS then others[#others + 1] = row else redis.call('HDEL', KEYS[1], field) end
+    -- What a dead process said is void once its instance is back and has told all there is.
+    local back = redis.call('HGET', KEYS[2], 'k:' .. field:sub(3)) or ''
+    local boot, ready = back:match('(%S+) (%S+)')
+    local void = boot and boot ~= row.boot and row.seen <= tonumber(ready)
+    if void or now - row.seen >= KEPT_MS then
+      redis.call('HDEL', KEYS[1], field)
+    else
+      others[#others + 1] = row
+      if row.live then live = live + 1 end
+    end
   end
 end
 

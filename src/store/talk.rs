@@ -151,7 +151,7 @@ impl Talk {
         for partition in partitions {
             let fresh = uuid::Uuid::now_v7().simple().to_string();
             pipe.cmd("EVALSHA").arg(&self.epoch).arg(1).arg(epoch_key(*partition));
-            pipe.arg(&sharing.instance).arg(fresh).arg(state);
+            pipe.arg(&sharing.instance).arg(&sharing.boot).arg(fresh).arg(state);
         }
         let joined: Vec<String> = send(sharing, pipe).await?;
         for (partition, id) in partitions.iter().zip(joined) {
