@@ -52,10 +52,7 @@ pub(super) fn classify(asked: &Classify) -> Ending {
     let weights = read_weights(asked.weights.as_deref())?;
     let workloads = Workloads::default();
     if let Some(path) = &asked.outcomes {
-        let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-        each_line(io::BufReader::new(file), &plain(&path.to_string_lossy()), |line| {
-            learn(line, &weights, &workloads)
-        })?;
+        learn_outcomes(path, &weights, &workloads, TENANT, CLIENT)?;
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let answered = each_line(io::stdin().lock(), "standard input", |line| {
@@ -67,6 +64,25 @@ pub(super) fn classify(asked: &Classify) -> Ending {
     answered.map(|()| Exit::Ok)
 }
 
+/// Learns from a file of labelled outcomes; returns how many there were.
+pub(super) fn learn_outcomes(
+    path: &Path,
+    weights: &Weights,
+    workloads: &Workloads,
+    tenant: &str,
+    client: &str,
+) -> Result<u64, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut learned = 0;
+    each_line(io::BufReader::new(file), &plain(&path.to_string_lossy()), |line| {
+        let (outcome, judged, fingerprints) = read_outcome(line, weights, client)?;
+        workloads.learn(tenant, &fingerprints, &judged.logits, outcome);
+        learned += 1;
+        Ok(())
+    })?;
+    Ok(learned)
+}
+
 fn read_weights(given: Option<&Path>) -> Result<Weights, Failure> {
     let Some(path) = given else { return Weights::embedded().map_err(Failure::run) };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
@@ -74,22 +90,24 @@ fn read_weights(given: Option<&Path>) -> Result<Weights, Failure> {
         .map_err(|problem| Failure::run(format_args!("{}: {problem}", plain(&path.to_string_lossy()))))
 }
 
-fn learn(line: &[u8], weights: &Weights, workloads: &Workloads) -> Result<(), String> {
+fn read_outcome(
+    line: &[u8],
+    weights: &Weights,
+    client: &str,
+) -> Result<(Outcome, Judged, Fingerprints), String> {
     let outcome: Labelled<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let tier = Tier::ROUTED.into_iter().position(|tier| tier == outcome.tier);
     let tier = tier.ok_or("tier is one of haiku, sonnet, opus")?;
     if !(0.0..=1.0).contains(&outcome.score) {
         return Err("score is from 0 to 1".to_owned());
     }
-    let (judged, fingerprints) = read(outcome.body, weights)?;
-    let outcome = Outcome { tier, score: outcome.score, weight: 1.0 };
-    workloads.learn(TENANT, &fingerprints, &judged.logits, outcome);
-    Ok(())
+    let (judged, fingerprints) = read(outcome.body, weights, client)?;
+    Ok((Outcome { tier, score: outcome.score, weight: 1.0 }, judged, fingerprints))
 }
 
 fn answer(line: &[u8], weights: &Weights, workloads: &Workloads) -> Result<String, String> {
     let request: Request<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let (tier, score) = match read(request.body, weights) {
+    let (tier, score) = match read(request.body, weights, CLIENT) {
         Ok((judged, fingerprints)) => {
             let known = workloads.known(TENANT, &fingerprints);
             let complexity = weigh(&judged, known.as_ref());
@@ -105,10 +123,10 @@ fn answer(line: &[u8], weights: &Weights, workloads: &Workloads) -> Result<Strin
     Ok(json!({ "id": request.id, "tier": tier, "score": score }).to_string())
 }
 
-fn read(body: &RawValue, weights: &Weights) -> Result<(Judged, Fingerprints), String> {
+fn read(body: &RawValue, weights: &Weights, client: &str) -> Result<(Judged, Fingerprints), String> {
     let envelope = envelope::read(body.get().as_bytes()).map_err(|refusal| refusal.message)?;
     let judged = judge(&envelope, &RequestHints::default(), weights);
-    Ok((judged, Fingerprints::of(&envelope, "")))
+    Ok((judged, Fingerprints::of(&envelope, client)))
 }
 
 /// Gives every line that is not empty to `take`; a failure names the line.
@@ -137,8 +155,9 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::run(format_args!("cannot read {}: {error}", plain(&path.to_string_lossy())))
 }
 
-/// Everything piped through belongs to one tenant.
+/// Everything piped through belongs to one tenant and one client.
 const TENANT: &str = "";
+const CLIENT: &str = "";
 /// A body of the API's largest size and its id.
 const LINE_BYTES_MAX: u64 = 33 << 20;
 const QUALITY_PERMILLE: u16 = 950;

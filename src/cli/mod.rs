@@ -22,6 +22,7 @@ mod simulate;
 mod span;
 mod table;
 mod usage;
+mod workloads;
 
 use std::ffi::OsString;
 
@@ -47,6 +48,8 @@ enum Verb {
     Check(check::Check),
     Explain(explain::Explain),
     Classify(classify::Classify),
+    #[command(subcommand)]
+    Workloads(workloads::Verb),
     Usage(usage::Usage),
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -82,6 +85,7 @@ impl Verb {
             Self::Check(asked) => check::check(asked),
             Self::Explain(asked) => explain::explain(asked),
             Self::Classify(asked) => classify::classify(asked),
+            Self::Workloads(asked) => workloads::workloads(asked),
             Self::Usage(asked) => usage::usage(asked),
             Self::Keys(asked) => wait_for(keys::keys(asked)),
             Self::Health(asked) => wait_for(health::health(asked)),

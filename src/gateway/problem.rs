@@ -9,6 +9,7 @@ use crate::config::ConfigProblem;
 use crate::journal::{OpenFailure, WalkFailure};
 use crate::server::ListenProblem;
 use crate::upstream::UpstreamProblem;
+use crate::workload::WorkloadsProblem;
 
 /// What could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,9 @@ pub enum StartProblem {
     /// The classifier's weights.
     #[error("the classifier is {0}")]
     Weights(#[from] WeightsProblem),
+    /// What was learned of workloads.
+    #[error("workloads.jsonl beside the journal, {0}; move it aside to start with nothing learned")]
+    Workloads(#[from] WorkloadsProblem),
     /// The upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamProblem),

@@ -26,10 +26,13 @@ use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::tier::Tier;
 use crate::upstream::Upstream;
+use crate::workload::{self, Workloads};
 
 /// Builds the gateway's inside; blocks while the journal is read.
 pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, StartProblem> {
     let snapshot = snapshot(config, None)?;
+    let workloads = Workloads::default();
+    workloads.take(workload::load(&snapshot.config.journal.path.join(workload::FILE))?);
     let shared = shared::shared(&snapshot.config)?;
     let views = Views {
         accounts: Accounts::shared(clock.clone(), shared.sharing.clone()),
@@ -58,6 +61,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         weights: Weights::embedded()?,
+        workloads,
         conversations: Conversations::default(),
         habits: Habits::default(),
         recent: views.recent,

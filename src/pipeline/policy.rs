@@ -18,7 +18,7 @@ use crate::tier::Complexity;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
-use crate::workload;
+use crate::workload::{self, Fingerprints};
 
 /// Finds out who is calling, from the key alone; where no key is asked for, refuses foreign pages.
 pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
@@ -120,7 +120,11 @@ pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexi
         auxiliary_type: text(&exchange.headers, "x-claude-code-auxiliary-type"),
     };
     let judged = classify::classify(envelope, &hints, &exchange.tercet.runtime.weights);
-    workload::weigh(&judged, None)
+    let client = text(&exchange.headers, "user-agent").unwrap_or("");
+    let client = client.split('/').next().unwrap_or(client);
+    let known =
+        exchange.tercet.runtime.workloads.known(exchange.tenant(), &Fingerprints::of(envelope, client));
+    workload::weigh(&judged, known.as_ref())
 }
 
 /// Counts what a limit said.

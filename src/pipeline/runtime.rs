@@ -20,6 +20,7 @@ use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::upstream::Upstream;
+use crate::workload::Workloads;
 
 /// An immutable compiled configuration; swapped whole.
 pub struct Snapshot {
@@ -47,6 +48,8 @@ pub struct Runtime {
     pub failed_logins: Gate,
     /// What the classifier was trained to.
     pub weights: Weights,
+    /// What outcomes have taught.
+    pub workloads: Workloads,
     /// Where conversations went.
     pub conversations: Conversations,
     /// How the conversations of workloads go on.

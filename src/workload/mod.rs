@@ -17,6 +17,9 @@ pub use written::{WorkloadsProblem, Written, load, read, save, write};
 use crate::tier::{Complexity, Judged, Reason};
 use posterior::{natural, sigmoid};
 
+/// Name of the file beside the journal.
+pub const FILE: &str = "workloads.jsonl";
+
 /// Returns how hard a request is, -1 to 1: how much more quality opus is expected to give than haiku.
 #[must_use]
 pub fn difficulty(judged: &Judged, known: Option<&Known>) -> f64 {

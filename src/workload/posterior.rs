@@ -75,10 +75,13 @@ impl Tally {
         self.judged
     }
 
-    /// Returns the weight of outcomes of each tier.
+    /// Returns the mean score of each tier's answers and the weight behind it; `None` where there is none.
     #[must_use]
-    pub const fn seen(&self) -> [f64; 3] {
-        self.seen
+    pub fn rates(&self) -> [Option<(f64, f64)>; 3] {
+        std::array::from_fn(|tier| {
+            let (seen, good) = (*self.seen.get(tier)?, *self.good.get(tier)?);
+            (seen > 0.0).then(|| (good / seen, seen))
+        })
     }
 
     /// Tells whether these sums can have come about: finite, not negative, no score above 1.

@@ -75,7 +75,10 @@ impl Workloads {
         let mut known = None;
         for (level, fingerprint, tally) in found.into_iter().flatten().rev() {
             let posterior = tally.posterior(wider.as_ref());
-            if level != Level::Client {
+            // A narrow workload of a handful of outcomes knows less than the wider one it is part of.
+            let speaks = tally.weight() >= NARROW_MIN
+                || known.as_ref().is_none_or(|known: &Known| known.level == Level::Template);
+            if level != Level::Client && speaks {
                 known = Some(Known { level, fingerprint, posterior });
             }
             wider = Some(posterior);
@@ -163,6 +166,8 @@ impl Tenant {
 
 /// Weight of outcomes from which on a workload is spoken of.
 const OUTCOMES_MIN: f64 = 5.0;
+/// Weight from which on a narrower workload speaks in place of a wider one.
+const NARROW_MIN: f64 = 45.0;
 /// Tenants, and workloads of each; about 300 bytes a workload.
 const TENANTS_MAX: usize = 1_024;
 const WORKLOADS_MAX: usize = 4_096;
