@@ -259,6 +259,11 @@ fn a_head_kept_elsewhere_shows_a_lost_tail() {
     fs::write(folder.path().join("heads.json"), &heads.out).unwrap();
     let verify = ["audit", "verify", "data", "--head", "heads.json"];
     assert_eq!(tercet(folder.path(), &verify, "").code, 0);
+    let forged = heads.out.replacen("\"seq\":4", "\"seq\":3", 1);
+    fs::write(folder.path().join("forged.json"), forged).unwrap();
+    let unsigned = tercet(folder.path(), &["audit", "verify", "data", "--head", "forged.json"], "");
+    assert_eq!(unsigned.code, 2, "{}", unsigned.error);
+    assert!(unsigned.error.contains("not signed by the key it names"), "{}", unsigned.error);
     let path = segment(folder.path());
     let text = fs::read_to_string(&path).unwrap();
     let kept: String = text.lines().take(3).map(|line| format!("{line}\n")).collect();
@@ -277,6 +282,14 @@ fn audit_export_gives_the_lines_as_they_were_written() {
     let text = fs::read_to_string(segment(folder.path())).unwrap();
     assert_eq!(text.lines().last(), Some(ended.out.trim_end()));
     assert_eq!((ended.code, ended.error.as_str()), (0, "1 exchanges exported\n"));
+    let csv = tercet(folder.path(), &["audit", "export", "data", "--csv", "--user", "=bob"], "").out;
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows.len(), 2, "{csv}");
+    assert!(rows[0].starts_with("seq,timestamp,request_id,") && rows[1].contains(",acme,'=bob,"), "{csv}");
+    assert!(
+        rows[1].contains(",haiku,title,1000,30000,40,5,200,31245,estimate,500000,1000000,1000000,"),
+        "{csv}"
+    );
 }
 
 #[test]

@@ -80,10 +80,13 @@ impl Table {
     pub(super) fn csv(&self) -> String {
         let head: Vec<String> = self.head.iter().map(|column| column.name().to_owned()).collect();
         let lines = std::iter::once(&head).chain(&self.rows);
-        lines
-            .map(|cells| cells.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\n")
-            .collect()
+        lines.map(|cells| csv_line(cells)).collect()
     }
+}
+
+/// Writes one line of CSV (RFC 4180), its end included.
+pub(super) fn csv_line(cells: &[String]) -> String {
+    cells.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// A cell that a spreadsheet would take for a formula is marked as text: names can come from clients.

@@ -4,7 +4,7 @@
 //! and never reports what was tampered with. Periods are those of UTC. Costs are shown to four decimals of a
 //! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -59,16 +59,20 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
     let to = asked.until.as_deref().map(span::until).transpose().map_err(Failure::usage)?;
     let path = configured::journal_path(asked.journal.as_deref(), asked.config.as_deref())?;
-    let mut sums = Summing { rollup: Rollup::new(), line: Vec::new() };
-    let selection = Selection { tenant: asked.tenant.clone(), from, to };
-    journal::export(&path, &selection, &mut sums).map_err(damaged)?;
-    let query = Query {
+    let rollup = Rollup::new();
+    let selection = Selection {
+        tenant: asked.tenant.clone(),
         user: asked.user.clone(),
         model: asked.model.clone(),
-        by: asked.by.clone(),
-        ..Query::default()
+        from,
+        to,
     };
-    let report = sums.rollup.query(&query);
+    let sum = |line: &[u8]| {
+        rollup.add(&serde_json::from_slice::<ExchangeRecord>(line)?);
+        Ok(())
+    };
+    journal::export(&path, &selection, sum).map_err(damaged)?;
+    let report = rollup.query(&Query { by: asked.by.clone(), ..Query::default() });
     if asked.json {
         print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
     } else if asked.csv {
@@ -92,34 +96,6 @@ pub(super) fn damaged(failure: WalkFailure) -> Failure {
             "cannot read the journal: {unreadable}\n\
              help: `tercet run` begins one; or name its folder, or the configuration that does"
         )),
-    }
-}
-
-/// Takes lines of the journal and sums them up.
-struct Summing {
-    rollup: Rollup,
-    /// What came of the present line; at most a record's size.
-    line: Vec<u8>,
-}
-
-impl Write for Summing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match memchr::memchr(b'\n', bytes) {
-            None => {
-                self.line.extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            Some(end) => {
-                self.line.extend_from_slice(bytes.get(..end).unwrap_or_default());
-                self.rollup.add(&serde_json::from_slice::<ExchangeRecord>(&self.line)?);
-                self.line.clear();
-                Ok(end + 1)
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

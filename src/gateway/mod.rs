@@ -10,6 +10,7 @@ mod control;
 mod plan;
 mod problem;
 mod rebuild;
+mod retention;
 mod shared;
 mod sources;
 mod spend_limits;
@@ -138,6 +139,7 @@ impl Gateway {
         if let Some(link) = &tercet.runtime.counters {
             background.spawn(change_stream::share(Arc::clone(&control), Arc::clone(link), ended.clone()));
         }
+        background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {

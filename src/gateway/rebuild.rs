@@ -3,9 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use super::problem::StartProblem;
@@ -153,13 +154,13 @@ impl Views {
                 let kind: ObjectType = record.object_type;
                 self.ownership.claim(kind, &record.object_id, &record.tenant);
             }
-            Entry::Reservation(_) | Entry::Admin(_) | Entry::Open(_) => {}
+            Entry::Reservation(_) | Entry::Admin(_) | Entry::Open(_) | Entry::Checkpoint(_) => {}
         }
     }
 
     /// Counts what was spent in periods that may still run; a month is the longest.
     fn charge(&self, directory: &Directory, record: &ExchangeRecord) {
-        let running = self.now.checked_sub((24 * LONGEST_PERIOD_DAYS).hours()).unwrap_or(Timestamp::MIN);
+        let running = self.now.checked_sub(LONGEST_PERIOD).unwrap_or(Timestamp::MIN);
         let at = record.settled_at;
         if at < running || (record.cost_nanousd.0 == 0 && record.tokens_used == 0) {
             return;
@@ -193,7 +194,7 @@ fn report(recovered: &Recovered) {
 }
 
 /// A month and a day, whatever the zone.
-const LONGEST_PERIOD_DAYS: i64 = 32;
+pub(super) const LONGEST_PERIOD: Duration = Duration::from_secs(32 * 86_400);
 
 #[cfg(test)]
 mod tests {

@@ -194,6 +194,19 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]).map(char::from).collect()
 }
 
+/// Reads bytes from lower-case hexadecimal.
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(hex_value(*high)? << 4 | hex_value(*low)?),
+        _ => None,
+    };
+    pairs.map(byte).collect()
+}
+
 const fn hex_digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }

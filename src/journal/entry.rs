@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::chain::Stream;
+use super::checkpoint::CheckpointRecord;
 use super::record::{AdminRecord, ExchangeRecord, ObjectRecord, OpenRecord, ReservationRecord};
 
 /// One record of any kind.
@@ -21,6 +22,8 @@ pub enum Entry {
     Admin(AdminRecord),
     /// The beginning of a stream.
     Open(OpenRecord),
+    /// A signature over the record before it.
+    Checkpoint(CheckpointRecord),
 }
 
 /// An entry as it is written, put as JSON once for everybody who writes it down.
@@ -36,6 +39,7 @@ impl Entry {
     pub const fn stream(&self) -> Stream {
         match self {
             Self::Admin(_) => Stream::Admin,
+            Self::Checkpoint(checkpoint) => checkpoint.stream,
             _ => Stream::Exchanges,
         }
     }
@@ -49,6 +53,7 @@ impl Entry {
             Self::Object(record) => serde_json::to_string(record).ok()?,
             Self::Admin(record) => serde_json::to_string(record).ok()?,
             Self::Open(record) => serde_json::to_string(record).ok()?,
+            Self::Checkpoint(record) => serde_json::to_string(record).ok()?,
         };
         // Spliced JSON may be laid out over several lines; in JSON a bare line break is only ever layout.
         let json = match memchr::memchr2(b'\n', b'\r', json.as_bytes()) {
@@ -66,6 +71,7 @@ impl Entry {
             b"object" => Self::Object(serde_json::from_slice(line)?),
             b"admin" => Self::Admin(serde_json::from_slice(line)?),
             b"open" => Self::Open(serde_json::from_slice(line)?),
+            CHECKPOINT => Self::Checkpoint(serde_json::from_slice(line)?),
             _ => return Ok(None),
         }))
     }
@@ -111,5 +117,7 @@ impl Line {
     }
 }
 
+/// The kind of a checkpoint's record.
+pub(super) const CHECKPOINT: &[u8] = b"checkpoint";
 /// The largest record that is written.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;

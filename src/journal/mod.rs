@@ -1,13 +1,15 @@
 //! The append-only, hash-chained record of what happened; everything else is a view of it.
 //!
 //! Two streams of JSON lines in segments, `PATH/exchanges/*.jsonl` and `PATH/admin/*.jsonl`: `record` says what
-//! is written, `chain` how lines hold together, `desk`, `writer` and `tail` how they reach the disk, `recover` how a
-//! start reads them back, `verify` how an auditor does, `rollup` and `recent` are the views in memory. It
+//! is written, `chain` how lines hold together, `checkpoint` who signs for them, `desk`, `writer` and `tail` how they
+//! reach the disk, `recover` how a start reads them back, `verify` how an auditor does, `retention` what is dropped and
+//! what stays of it, `rollup` and `recent` are the views in memory. It
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
 mod chain;
 mod changes;
+mod checkpoint;
 mod desk;
 mod entry;
 mod instance;
@@ -16,6 +18,8 @@ mod recent;
 mod record;
 mod recover;
 mod report;
+mod retention;
+mod rfc3339;
 mod rollup;
 mod segment;
 mod tail;
@@ -34,6 +38,7 @@ use tokio::sync::oneshot;
 
 pub use chain::{Head, RecordHash, Stream};
 pub use changes::changes;
+pub use checkpoint::{CheckpointRecord, SigningKey};
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use instance::instance_id;
 pub use recent::{Found, Recent, find};
@@ -43,8 +48,9 @@ pub use record::{
 };
 pub use recover::{OpenFailure, Recovered, Torn};
 pub use report::{By, Query, Row, Sums, UsageReport};
+pub use retention::{Dropped, RetentionFailure};
 pub use rollup::{DaySums, Rollup};
-pub use verify::{Selection, Verified, export, head, verify};
+pub use verify::{Selection, Verified, export, head, signed_heads, verify};
 pub use walk::{Finding, FindingKind, WalkFailure};
 pub use writer::StoreFailure;
 
@@ -57,6 +63,7 @@ use writer::State;
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    key: SigningKey,
     exchanges: Lane,
     admin: Lane,
 }
@@ -65,6 +72,7 @@ pub struct Journal {
 struct Lane {
     desk: Desk,
     state: Arc<State>,
+    origin: String,
 }
 
 /// How a journal fares.
@@ -100,17 +108,19 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenFailure> {
         let path = settings.path.clone();
         let lock = Arc::new(recover::hold(&path)?);
+        let key = SigningKey::read_or_make(&path)
+            .map_err(|source| OpenFailure::Unusable { file: path.join(checkpoint::KEY_FILE), source })?;
         let mut found = Recovered::default();
-        let now = clock.now();
         let mut lane = |stream| {
-            let tail = recover::recover(&path, stream, now, segment_bytes, &mut found, &mut each)?;
+            let (tail, origin) =
+                recover::recover(&path, stream, (&key, clock), segment_bytes, &mut found, &mut each)?;
             let started = desk::start(stream.name(), prepare(tail), settings.fsync, Arc::clone(&lock));
             let (desk, state) =
                 started.map_err(|source| OpenFailure::Unusable { file: path.clone(), source })?;
-            Ok::<_, OpenFailure>(Lane { desk, state })
+            Ok::<_, OpenFailure>(Lane { desk, state, origin })
         };
         let (admin, exchanges) = (lane(Stream::Admin)?, lane(Stream::Exchanges)?);
-        Ok((Self { path, exchanges, admin }, found))
+        Ok((Self { path, key, exchanges, admin }, found))
     }
 
     /// Appends an entry; the future ends with its number once it is written, not necessarily synced.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::rfc3339;
 use crate::id::RequestId;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -379,22 +380,4 @@ pub struct OpenRecord {
     pub origin: String,
     /// The version of the format; 1.
     pub version: u32,
-}
-
-/// Times as text: RFC 3339, UTC, microseconds.
-mod rfc3339 {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    use crate::clock;
-
-    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::new();
-        clock::push_rfc3339(&mut text, *time, clock::Precision::Micros);
-        serializer.serialize_str(&text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
 }

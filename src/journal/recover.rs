@@ -10,13 +10,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
 use super::chain::{Link, Stream, to_hex};
+use super::checkpoint::{Signer, SigningKey};
 use super::entry::{Entry, Line};
 use super::record::{OpenRecord, ReservationRecord};
+use super::retention;
 use super::tail::{Tail, remove_unnamed};
 use super::walk::{Finding, FindingKind, Place, WalkFailure, walk};
+use crate::clock::Clock;
 use crate::id::RequestId;
 
 /// Why the journal cannot be opened.
@@ -104,14 +105,15 @@ pub(super) fn hold(root: &Path) -> Result<File, OpenFailure> {
 pub(super) fn recover(
     root: &Path,
     stream: Stream,
-    now: Timestamp,
+    (key, clock): (&SigningKey, &Clock),
     segment_bytes: u64,
     found: &mut Recovered,
     each: &mut impl FnMut(u64, Entry),
-) -> Result<Tail, OpenFailure> {
+) -> Result<(Tail, String), OpenFailure> {
     let folder = root.join(stream.name());
     make_folder(&folder)?;
     remove_unnamed(&folder).map_err(|source| unusable(&folder, source))?;
+    let signer = |origin: &str, end| Signer::new(key.clone(), clock.clone(), stream, origin.to_owned(), end);
     let mut pending: HashMap<RequestId, (u64, ReservationRecord)> = HashMap::new();
     let walked = walk(&folder, stream, None, |place, line| {
         let entry = Entry::from_line(line.kind, line.bytes).map_err(|error| {
@@ -133,9 +135,10 @@ pub(super) fn recover(
         each(line.seq, entry);
         Ok(())
     })?;
-    let Some(end) = walked.end else {
-        return begin(folder, stream, now, segment_bytes);
+    let Some(end) = walked.end.filter(|_| walked.segments > 0) else {
+        return begin(folder, stream, clock, segment_bytes, signer);
     };
+    retention::remove_covered(&folder, walked.dropped).map_err(|source| unusable(&folder, source))?;
     if stream == Stream::Exchanges {
         found.records = end.seq;
         found.segments = walked.segments;
@@ -147,15 +150,21 @@ pub(super) fn recover(
         tracing::warn!(file = %walked.last_file.display(), bytes, "a record that was never finished is cut off");
         found.torn.push(Torn { file: walked.last_file.clone(), bytes });
     }
-    let mut tail = Tail::new(folder.clone(), segment_bytes, end);
+    let mut tail = Tail::new(folder.clone(), segment_bytes, end, signer(&walked.origin, end));
     tail.resume(&walked.last_file, walked.whole_bytes)
         .map_err(|source| unusable(&walked.last_file, source))?;
     remember(&folder, &walked.origin)?;
-    Ok(tail)
+    Ok((tail, walked.origin))
 }
 
 /// Begins a stream that has no segment.
-fn begin(folder: PathBuf, stream: Stream, now: Timestamp, segment_bytes: u64) -> Result<Tail, OpenFailure> {
+fn begin(
+    folder: PathBuf,
+    stream: Stream,
+    clock: &Clock,
+    segment_bytes: u64,
+    signer: impl Fn(&str, Link) -> Signer,
+) -> Result<(Tail, String), OpenFailure> {
     if folder.join(ORIGIN_FILE).exists() {
         return Err(OpenFailure::Missing { folder });
     }
@@ -163,13 +172,14 @@ fn begin(folder: PathBuf, stream: Stream, now: Timestamp, segment_bytes: u64) ->
     let failed = |source| unusable(&folder, source);
     aws_lc_rs::rand::fill(&mut random).map_err(|_| failed(io::Error::other("no random bytes")))?;
     let origin = to_hex(&random);
-    let open = OpenRecord { timestamp: now, stream: stream.name().to_owned(), origin, version: 1 };
-    let mut tail = Tail::new(folder.clone(), segment_bytes, Link::genesis(stream, &open.origin));
+    let open = OpenRecord { timestamp: clock.now(), stream: stream.name().to_owned(), origin, version: 1 };
+    let genesis = Link::genesis(stream, &open.origin);
     let origin = open.origin.clone();
+    let mut tail = Tail::new(folder.clone(), segment_bytes, genesis, signer(&origin, genesis));
     let record = Entry::Open(open).to_line().map(Line::into_bytes).unwrap_or_default();
     tail.write([record.as_slice()].into_iter()).map_err(failed)?;
     remember(&folder, &origin)?;
-    Ok(tail)
+    Ok((tail, origin))
 }
 
 /// Writes down that the stream was begun, and where.

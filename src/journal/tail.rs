@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::Link;
+use super::checkpoint::Signer;
 use super::segment;
 
 /// The last segment of a stream, open for writing.
@@ -23,13 +24,14 @@ pub(super) struct Tail {
     link: Link,
     is_dirty: bool,
     lines: Vec<u8>,
+    signer: Signer,
     #[cfg(test)]
     pub(super) faults: Faults,
 }
 
 impl Tail {
     /// Returns the tail of a stream that has no segment yet.
-    pub(super) const fn new(folder: PathBuf, segment_bytes: u64, link: Link) -> Self {
+    pub(super) const fn new(folder: PathBuf, segment_bytes: u64, link: Link, signer: Signer) -> Self {
         Self {
             folder,
             segment_bytes,
@@ -38,6 +40,7 @@ impl Tail {
             link,
             is_dirty: false,
             lines: Vec::new(),
+            signer,
             #[cfg(test)]
             faults: Faults::NONE,
         }
@@ -70,6 +73,7 @@ impl Tail {
     }
 
     /// Chains `records` and writes them all, or changes nothing; their numbers end with that of [`Self::link`].
+    /// Where a checkpoint is due it stands before them.
     ///
     /// Failing, it may leave whole lines of the group behind if even cutting the file back fails; that is
     /// tried again before anything else is written.
@@ -78,6 +82,10 @@ impl Tail {
         let mut link = self.link;
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
+        let checkpoint = self.signer.due(link);
+        if let Some(record) = &checkpoint {
+            link.chain(record, &mut lines);
+        }
         for record in records {
             link.chain(record, &mut lines);
         }
@@ -86,6 +94,9 @@ impl Tail {
             None => self.rotate(&lines),
         };
         if written.is_ok() {
+            if checkpoint.is_some() {
+                self.signer.written(self.link);
+            }
             self.link = link;
         }
         lines.shrink_to(KEPT_BYTES);

@@ -1,6 +1,7 @@
 //! The promises of the journal, kept on real files.
 
 mod audit;
+mod retention;
 mod starting;
 mod writing;
 

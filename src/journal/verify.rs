@@ -3,16 +3,18 @@
 //! It reads and never writes, and may run beside a gateway that is writing. A chain alone shows edits, not
 //! the loss of its tail or its replacement as a whole; for those a head kept elsewhere has to be given.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Head, Stream};
+use super::checkpoint::{CheckpointRecord, SigningKey};
 use super::recover::LOCK_FILE;
-use super::walk::{FindingKind, Place, WalkFailure, head_of, walk};
+use super::walk::{FindingKind, Place, WalkFailure, Walked, head_of, walk};
 
 /// A stream that is as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +25,12 @@ pub struct Verified {
     pub head: Head,
     /// How many files they are in.
     pub segments: u64,
+    /// How many records retention dropped before them.
+    pub dropped: u64,
+    /// How many signed checkpoints stand among them.
+    pub checkpoints: u64,
+    /// The keys that signed, in order; more than one where the journal's key was lost and made anew.
+    pub keys: Vec<String>,
 }
 
 /// Which exchanges to export; every part narrows.
@@ -30,6 +38,10 @@ pub struct Verified {
 pub struct Selection {
     /// Of this tenant.
     pub tenant: Option<String>,
+    /// Of this user.
+    pub user: Option<String>,
+    /// Sent to this model; where it was sent nowhere, asked of it.
+    pub model: Option<String>,
     /// At this time or later.
     pub from: Option<Timestamp>,
     /// Before this time.
@@ -59,10 +71,28 @@ pub fn head(path: &Path) -> Result<Vec<Head>, WalkFailure> {
     Ok(verify(path, None)?.into_iter().map(|verified| verified.head).collect())
 }
 
-/// Writes the lines of the selected exchanges, as they were recorded, and returns how many there were.
+/// Returns the heads of the streams at `path`, verified on the way and signed with the journal's key at `now`.
+pub fn signed_heads(
+    path: &Path,
+    key: &SigningKey,
+    now: Timestamp,
+) -> Result<Vec<CheckpointRecord>, WalkFailure> {
+    let sign = |(stream, folder): (Stream, PathBuf)| {
+        let walked = walk(&folder, stream, None, |_, _| Ok(()))?;
+        Ok(key.sign(&head_of(stream, walked.end), &walked.origin, now))
+    };
+    streams(path)?.into_iter().map(sign).collect()
+}
+
+/// Gives `each` the lines of the selected exchanges, as they were recorded and without their ends; returns how
+/// many there were.
 ///
-/// Verifies on the way, and stops at a finding: what was written until then is sound.
-pub fn export(path: &Path, selection: &Selection, out: &mut impl Write) -> Result<u64, WalkFailure> {
+/// Verifies on the way, and stops at a finding: what was given until then is sound.
+pub fn export(
+    path: &Path,
+    selection: &Selection,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<u64, WalkFailure> {
     let mut count = 0;
     let mut broken: Option<io::Error> = None;
     for (stream, folder) in streams(path)? {
@@ -72,7 +102,7 @@ pub fn export(path: &Path, selection: &Selection, out: &mut impl Write) -> Resul
         walk(&folder, stream, None, |_, line| {
             if broken.is_none() && line.kind == b"exchange" && selection.holds(line.bytes) {
                 count += 1;
-                broken = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n")).err();
+                broken = each(line.bytes).err();
             }
             Ok(())
         })?;
@@ -86,13 +116,20 @@ pub fn export(path: &Path, selection: &Selection, out: &mut impl Write) -> Resul
 impl Selection {
     fn holds(&self, line: &[u8]) -> bool {
         #[derive(Deserialize)]
-        struct Wanted {
-            tenant: String,
-            timestamp: String,
+        struct Wanted<'a> {
+            #[serde(borrow)]
+            tenant: Cow<'a, str>,
+            timestamp: Cow<'a, str>,
+            user_id: Option<Cow<'a, str>>,
+            requested_model: Cow<'a, str>,
+            sent_model: Option<Cow<'a, str>>,
         }
-        let Ok(wanted) = serde_json::from_slice::<Wanted>(line) else { return false };
+        let Ok(wanted) = serde_json::from_slice::<Wanted<'_>>(line) else { return false };
         let Ok(time) = wanted.timestamp.parse::<Timestamp>() else { return false };
-        self.tenant.as_ref().is_none_or(|tenant| *tenant == wanted.tenant)
+        let is = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|name| name == found);
+        is(&self.tenant, &wanted.tenant)
+            && is(&self.user, wanted.user_id.as_deref().unwrap_or_default())
+            && is(&self.model, wanted.sent_model.as_deref().unwrap_or(&wanted.requested_model))
             && self.from.is_none_or(|from| from <= time)
             && self.to.is_none_or(|to| time < to)
     }
@@ -113,7 +150,8 @@ fn verify_stream(folder: &Path, stream: Stream, anchor: Option<&Head>) -> Result
         let detail = format!("the last line stops after {bytes} bytes; the next start cuts it off");
         return Err(place.finding(FindingKind::Torn, head.seq + 1, detail).into());
     }
-    Ok(Verified { records: head.seq, head, segments: walked.segments })
+    let Walked { segments, dropped, checkpoints, keys, .. } = walked;
+    Ok(Verified { records: head.seq - dropped, head, segments, dropped, checkpoints, keys })
 }
 
 /// Returns the folders of the streams: below `path`, or `path` itself.

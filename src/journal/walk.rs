@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::chain::{Head, Line, Link, RecordHash, Stream};
+use super::checkpoint;
+use super::entry::CHECKPOINT;
 use super::record::OpenRecord;
+use super::retention;
 use super::segment::{self, Lines, Segment};
 
 /// The first thing wrong with a chain.
@@ -91,6 +94,11 @@ pub(super) struct Walked {
     pub(super) last_file: PathBuf,
     pub(super) whole_bytes: u64,
     pub(super) origin: String,
+    /// The last record that retention dropped; 0 where none was.
+    pub(super) dropped: u64,
+    /// How many checkpoints there are, and the keys that signed them, the latest last.
+    pub(super) checkpoints: u64,
+    pub(super) keys: Vec<String>,
     /// The number of the last line and how many bytes there are of it, where the file stops within it.
     pub(super) torn: Option<(u64, u64)>,
 }
@@ -117,13 +125,21 @@ pub(super) fn walk(
     head: Option<&Head>,
     mut each: impl FnMut(Place<'_>, &Line<'_>) -> Result<(), Finding>,
 ) -> Result<Walked, WalkFailure> {
-    let segments = segment::list(folder).map_err(|source| unreadable(folder, source))?;
+    let mut segments = segment::list(folder).map_err(|source| unreadable(folder, source))?;
+    let dropped = retention::tombstone(folder, stream)?;
+    let end = dropped.as_ref().map(|dropped| Link { seq: dropped.seq, hash: dropped.hash });
+    let dropped_seq = end.map_or(0, |end| end.seq);
+    // A crash may have left segments behind that the tombstone covers.
+    segments.retain(|segment| segment.first_seq > dropped_seq);
     let mut walked = Walked {
-        end: None,
+        end,
         segments: segments.len() as u64,
         last_file: folder.to_path_buf(),
         whole_bytes: 0,
-        origin: String::new(),
+        dropped: dropped_seq,
+        checkpoints: 0,
+        keys: dropped.iter().map(|dropped| dropped.key.clone()).collect(),
+        origin: dropped.map(|dropped| dropped.origin).unwrap_or_default(),
         torn: None,
     };
     for (index, segment) in segments.iter().enumerate() {
@@ -182,6 +198,14 @@ fn check<'a>(
     };
     if line.prev != link.hash {
         return Err(place.finding(FindingKind::Fork, expected, OTHER_CHAIN).into());
+    }
+    if line.kind == CHECKPOINT {
+        let key = checkpoint::check(&line, stream, &walked.origin, link)
+            .map_err(|detail| place.finding(FindingKind::Fork, expected, detail))?;
+        walked.checkpoints += 1;
+        if walked.keys.last() != Some(&key) {
+            walked.keys.push(key);
+        }
     }
     walked.end = Some(Link { seq: line.seq, hash: line.hash });
     Ok(line)
@@ -244,7 +268,7 @@ fn cut(place: Place<'_>, end: Option<Link>) -> Finding {
     place.finding(FindingKind::Truncation, seq, "the file was cut off here; a crash does not leave it so")
 }
 
-fn unreadable(file: &Path, source: io::Error) -> WalkFailure {
+pub(super) fn unreadable(file: &Path, source: io::Error) -> WalkFailure {
     WalkFailure::Unreadable { file: file.to_path_buf(), source }
 }
 

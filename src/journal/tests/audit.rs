@@ -143,12 +143,22 @@ fn a_replaced_chain_and_a_lost_stream_are_found_given_the_head() {
 fn an_export_holds_the_selected_exchanges_as_they_were_written() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 4);
-    let all = Selection { tenant: Some("acme".into()), from: Some(clock().now()), to: None };
+    let all = Selection { tenant: Some("acme".into()), from: Some(clock().now()), ..Selection::default() };
     let mut out = Vec::new();
-    assert_eq!(export(folder.path(), &all, &mut out).unwrap(), 4);
+    let keep = |line: &[u8]| {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        Ok(())
+    };
+    assert_eq!(export(folder.path(), &all, keep).unwrap(), 4);
     assert_eq!(out, lines(folder.path())[1..].iter().flat_map(|(_, line)| line.clone()).collect::<Vec<_>>());
-    let none = Selection { to: Some(clock().now()), ..all };
-    assert_eq!(export(folder.path(), &none, &mut Vec::new()).unwrap(), 0);
+    for none in [
+        Selection { to: Some(clock().now()), ..all.clone() },
+        Selection { user: Some("ann".into()), ..all.clone() },
+        Selection { model: Some("claude-haiku-5-5".into()), ..all.clone() },
+    ] {
+        assert_eq!(export(folder.path(), &none, |_| Ok(())).unwrap(), 0, "{none:?}");
+    }
 }
 
 #[derive(Clone, Debug)]
