@@ -50,6 +50,8 @@ fn judge(criterion: &mut Criterion) {
         ahead: &Ahead::default(),
         lot: "req_01",
         count_tokens: false,
+        tight_pools: &[],
+        budget_low: false,
         at: Clock::default().now(),
     };
     for (name, body) in [

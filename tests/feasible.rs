@@ -98,6 +98,8 @@ impl World {
             ahead: &Ahead::default(),
             lot: "tct_1",
             count_tokens: false,
+            tight_pools: &[],
+            budget_low: false,
             at: "2026-11-20T12:00:00Z".parse().unwrap(),
         };
         let mut tiers = self.config.tiers.clone();

@@ -19,7 +19,7 @@ use super::source::{Surroundings, readable};
 use super::value::{Count, Permille, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode, Quota,
-    Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream,
+    Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
 };
 use super::{redis, tenants};
 use crate::secret::Secret;
@@ -286,6 +286,7 @@ pub(super) fn budget(file: &schema::Budget) -> Budget {
         zone: text(file.zone.as_ref(), TimeZone::UTC),
         reserve: text(file.reserve.as_ref(), Reserve::Expected),
         warn_at_permille: share(file.warn_at, 800),
+        when_low: text(file.when_low.as_ref(), WhenLow::Warn),
     }
 }
 

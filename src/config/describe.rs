@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
-use super::{Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Reserve, Routing, Scope, Tenant};
+use super::{
+    Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Reserve, Routing, Scope, Tenant, WhenLow,
+};
 use crate::money::NanoUsd;
 use crate::tier::Tier;
 
@@ -150,6 +152,7 @@ fn budget(budget: &Budget) -> Value {
         "zone": budget.zone.iana_name().unwrap_or("UTC"),
         "reserve": match budget.reserve { Reserve::Expected => "expected", Reserve::Max => "max" },
         "warn_at": share(budget.warn_at_permille),
+        "when_low": match budget.when_low { WhenLow::Warn => "warn", WhenLow::Cheaper => "cheaper" },
     })
 }
 

@@ -284,6 +284,16 @@ pub enum Reserve {
     Max,
 }
 
+/// What happens between a budget's warning and its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenLow {
+    /// Nothing but the warning.
+    #[default]
+    Warn,
+    /// Cheaper models answer where they can.
+    Cheaper,
+}
+
 /// Ceilings on money per period.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -299,6 +309,8 @@ pub struct Budget {
     pub reserve: Reserve,
     /// Share of a budget at which a warning is due, in parts per thousand; default 800.
     pub warn_at_permille: u16,
+    /// What happens from then on; default warn.
+    pub when_low: WhenLow,
 }
 
 /// Ceilings on tokens per period; periods turn with the budget's zone.
@@ -337,6 +349,7 @@ impl Default for Budget {
             zone: TimeZone::UTC,
             reserve: Reserve::Expected,
             warn_at_permille: 800,
+            when_low: WhenLow::Warn,
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use toml::Spanned;
 
 use super::value::{Bytes, Count, Moment, Permille, Section, Text};
-use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, redis};
+use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, WhenLow, redis};
 use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 use crate::tier::Tier;
@@ -137,6 +137,7 @@ pub(super) struct Budget {
     pub(super) zone: Option<Text<TimeZone>>,
     pub(super) reserve: Option<Text<Reserve>>,
     pub(super) warn_at: Option<Permille>,
+    pub(super) when_low: Option<Text<WhenLow>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -15,7 +15,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::suggest::{closest, listed};
-use super::{Adaptation, Ceiling, FailurePolicy, LogFormat, Mode, Reserve, Scope};
+use super::{Adaptation, Ceiling, FailurePolicy, LogFormat, Mode, Reserve, Scope, WhenLow};
 use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 use crate::tier::Tier;
@@ -296,60 +296,28 @@ impl FromText for KeyHash {
     }
 }
 
-impl FromText for Mode {
-    const EXPECTED: &'static str = "\"shadow\", \"enforce\" or \"off\"";
+/// Types of which each value is a word.
+macro_rules! words {
+    ($($kind:ident, $expected:literal: $($word:literal = $value:ident),+;)+) => {$(
+        impl FromText for $kind {
+            const EXPECTED: &'static str = $expected;
 
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("shadow", Self::Shadow), ("enforce", Self::Enforce), ("off", Self::Off)])
-    }
+            fn from_text(text: &str) -> Result<Self, String> {
+                choose(text, &[$(($word, Self::$value)),+])
+            }
+        }
+    )+};
 }
 
-impl FromText for Ceiling {
-    const EXPECTED: &'static str = "\"requested\" or \"opus\"";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("requested", Self::Requested), ("opus", Self::Opus)])
-    }
-}
-
-impl FromText for Adaptation {
-    const EXPECTED: &'static str = "the name of an adaptation";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("thinking-default", Self::ThinkingDefault)])
-    }
-}
-
-impl FromText for Scope {
-    const EXPECTED: &'static str = "\"tenant\" or \"user\"";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("tenant", Self::Tenant), ("user", Self::User)])
-    }
-}
-
-impl FromText for Reserve {
-    const EXPECTED: &'static str = "\"expected\" or \"max\"";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("expected", Self::Expected), ("max", Self::Max)])
-    }
-}
-
-impl FromText for FailurePolicy {
-    const EXPECTED: &'static str = "\"open\" or \"closed\"";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("open", Self::Open), ("closed", Self::Closed)])
-    }
-}
-
-impl FromText for LogFormat {
-    const EXPECTED: &'static str = "\"json\" or \"text\"";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        choose(text, &[("json", Self::Json), ("text", Self::Text)])
-    }
+words! {
+    Mode, "\"shadow\", \"enforce\" or \"off\"": "shadow" = Shadow, "enforce" = Enforce, "off" = Off;
+    Ceiling, "\"requested\" or \"opus\"": "requested" = Requested, "opus" = Opus;
+    Adaptation, "the name of an adaptation": "thinking-default" = ThinkingDefault;
+    Scope, "\"tenant\" or \"user\"": "tenant" = Tenant, "user" = User;
+    Reserve, "\"expected\" or \"max\"": "expected" = Expected, "max" = Max;
+    FailurePolicy, "\"open\" or \"closed\"": "open" = Open, "closed" = Closed;
+    WhenLow, "\"warn\" or \"cheaper\"": "warn" = Warn, "cheaper" = Cheaper;
+    LogFormat, "\"json\" or \"text\"": "json" = Json, "text" = Text;
 }
 
 impl FromText for Tier {

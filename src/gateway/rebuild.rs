@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::tier::Tier;
-use crate::upstream::Upstream;
+use crate::upstream::{Headroom, Upstream};
 use crate::workload::{self, Workloads};
 
 /// Builds the gateway's inside; blocks while the journal is read.
@@ -68,6 +68,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         recent: views.recent,
         counters: shared.counters,
         answers: shared.answers,
+        headroom: Headroom::default(),
         forecast: Forecast::default(),
         journal,
         rollup: views.rollup,

@@ -6,9 +6,9 @@ use super::exchange::Exchange;
 use super::{headroom, policy};
 use crate::budget::{self, Estimate, Spent};
 use crate::clock;
-use crate::config::Ceilings;
+use crate::config::{Ceilings, WhenLow};
 use crate::limit::{self, LimitReached};
-use crate::store::{Claim, Demand, Exhausted, Period, Refused, Standing, Unit};
+use crate::store::{Accounts, Claim, Demand, Exhausted, Period, Refused, Standing, Unit};
 use crate::telemetry::{LimitDecision, LimitKind};
 use crate::tenant::{LevelOf, Unidentified};
 use crate::wire::error::{self, Refusal};
@@ -29,12 +29,13 @@ pub(super) fn request_claims(exchange: &Exchange) -> Vec<Claim> {
 fn claims_with(exchange: &Exchange, demands: impl Fn(&Ceilings, &mut Vec<Demand>)) -> Vec<Claim> {
     let Some(identity) = &exchange.identity else { return Vec::new() };
     let accounts = &exchange.tercet.runtime.accounts;
-    let claim = |level: &LevelOf| {
-        let mut wanted = Vec::with_capacity(9);
-        demands(&level.ceilings, &mut wanted);
-        Claim { account: level.account(accounts), zone: level.ceilings.budget.zone.clone(), demands: wanted }
-    };
-    identity.levels.iter().map(claim).collect()
+    identity.levels.iter().map(|level| level_claim(level, accounts, &demands)).collect()
+}
+
+fn level_claim(level: &LevelOf, accounts: &Accounts, demands: impl Fn(&Ceilings, &mut Vec<Demand>)) -> Claim {
+    let mut wanted = Vec::with_capacity(9);
+    demands(&level.ceilings, &mut wanted);
+    Claim { account: level.account(accounts), zone: level.ceilings.budget.zone.clone(), demands: wanted }
 }
 
 /// Returns where the caller's own levels stand with their rates.
@@ -52,6 +53,19 @@ pub(super) fn refused(exchange: &Exchange, refused: &Refused) -> Refusal {
              to its limits and budgets; try again soon",
         ),
     }
+}
+
+/// Tells whether a level that prefers cheaper answers has come to the share of its budget at which it warns.
+pub(super) fn is_low(exchange: &Exchange) -> bool {
+    let Some(identity) = &exchange.identity else { return false };
+    let accounts = &exchange.tercet.runtime.accounts;
+    let cheaper = identity.levels.iter().filter(|level| level.ceilings.budget.when_low == WhenLow::Cheaper);
+    cheaper.into_iter().any(|level| {
+        let claim = level_claim(level, accounts, |ceilings, into| {
+            budget::demands(&ceilings.budget, &ceilings.quota, &Estimate::LEAST, into);
+        });
+        budget::warning(level.ceilings.budget.warn_at_permille, &accounts.standing(&[claim])).is_some()
+    })
 }
 
 /// Turns a ceiling that was run into into the refusal of design.md's table.

@@ -1,11 +1,13 @@
 //! Step decide: what is known of the conversation is looked up, the policy asked, and where it goes remembered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
+use super::charge;
 use super::exchange::Exchange;
 use super::policy::text;
 use crate::journal::UsageSource;
@@ -50,6 +52,8 @@ pub(super) fn decide(
     let workload = Workload::of(exchange.tenant(), agent, envelope);
     let ahead = runtime.habits.ahead(workload, turn_number(past.as_ref(), envelope));
     let betas = betas(&exchange.headers);
+    let tight = runtime.headroom.tight(exchange.timestamp).into_iter();
+    let tight_pools: Vec<Cow<'_, str>> = tight.map(|pool| Cow::Owned(pool.to_string())).collect();
     let facts = Facts {
         api_version: text(&exchange.headers, "anthropic-version").unwrap_or(""),
         betas: &betas,
@@ -59,6 +63,8 @@ pub(super) fn decide(
         ahead: &ahead,
         lot: exchange.lot(),
         count_tokens: exchange.endpoint.is_count(),
+        tight_pools: &tight_pools,
+        budget_low: charge::is_low(exchange),
         at: exchange.timestamp,
     };
     let basis = Basis::of(envelope, complexity, &facts);

@@ -38,6 +38,8 @@ pub fn explain_body(
         ahead: &Ahead::default(),
         lot: "",
         count_tokens: false,
+        tight_pools: &[],
+        budget_low: false,
         at,
     };
     let asked = Asked::parse(&envelope.model);

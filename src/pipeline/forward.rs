@@ -113,7 +113,7 @@ impl Underway {
         match sent {
             Ok(answer) => {
                 metrics.record_attempt(self.exchange.tier(), result_of(answer.response.status().as_u16()));
-                headroom::note(&self.exchange, answer.response.headers());
+                headroom::note(&self.exchange, &answer.response);
                 self.exchange.attempts += u32::from(answer.attempts);
                 let request_id = answer.response.headers().get("request-id");
                 self.exchange.upstream_request_id =

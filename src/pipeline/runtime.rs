@@ -19,7 +19,7 @@ use crate::store::{Accounts, Link};
 use crate::telemetry::Metrics;
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
-use crate::upstream::Upstream;
+use crate::upstream::{Headroom, Upstream};
 use crate::workload::Workloads;
 
 /// An immutable compiled configuration; swapped whole.
@@ -60,6 +60,8 @@ pub struct Runtime {
     pub counters: Option<Arc<Link>>,
     /// The Redis that kept answers are shared through.
     pub answers: Option<Arc<Link>>,
+    /// What is left of the upstream's rate limits.
+    pub headroom: Headroom,
     /// Learned sizes of answers.
     pub forecast: Forecast,
     /// The record of what happened.

@@ -39,6 +39,12 @@ pub struct Basis<'a> {
     /// What was ahead of it.
     #[serde(skip_serializing_if = "is_default")]
     pub ahead: Ahead,
+    /// Pools of which little was left upstream.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tight_pools: Vec<Cow<'a, str>>,
+    /// A budget neared its end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub budget_low: bool,
     /// A count_tokens, which is not recorded.
     #[serde(skip)]
     pub count_tokens: bool,
@@ -63,6 +69,8 @@ impl<'a> Basis<'a> {
             route_off: facts.route_off,
             past: facts.past.cloned(),
             ahead: facts.ahead.clone(),
+            tight_pools: facts.tight_pools.to_vec(),
+            budget_low: facts.budget_low,
             count_tokens: facts.count_tokens,
             sufficiency: complexity.sufficiency,
             score: complexity.score_permille,
@@ -99,6 +107,8 @@ impl<'a> Basis<'a> {
             ahead: &self.ahead,
             lot,
             count_tokens: self.count_tokens,
+            tight_pools: &self.tight_pools,
+            budget_low: self.budget_low,
             at,
         };
         let ask = &self.ask;

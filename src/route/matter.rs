@@ -166,7 +166,8 @@ impl<'a> Matter<'a> {
         self.ask.has_thinking && !self.catalog.reads(self.reference(), stay)
     }
 
-    /// The cheapest model that suffices, or the one asked for.
+    /// The cheapest model that suffices, or the one asked for; near the end of a budget the cheapest that can answer,
+    /// if its owner wants that, whether or not routing acts otherwise.
     pub(super) fn choose(&self, candidates: Vec<Candidate>) -> RouteDecision {
         let quality = self.routing.quality_permille;
         let mut reasons = self.complexity.reasons.clone();
@@ -174,15 +175,19 @@ impl<'a> Matter<'a> {
             reasons.push(Reason::certain("header-ignored"));
         }
         let reference = self.reference();
+        let low = self.facts.budget_low;
+        let as_asked = outlook(self, reference);
         let best = candidates
             .iter()
-            .filter(|candidate| candidate.feasible && candidate.sufficiency_permille >= quality)
-            .filter(|candidate| candidate.model != reference)
-            .filter(|candidate| self.may_move(candidate))
+            .filter(|candidate| candidate.feasible && candidate.model != reference)
+            .filter(|candidate| match low {
+                true => outlook(self, &candidate.model) < as_asked,
+                false => candidate.sufficiency_permille >= quality && self.may_move(candidate),
+            })
             .min_by_key(|candidate| (outlook(self, &candidate.model), candidate.tier));
         let chosen = match best {
             Some(candidate) => {
-                reasons.push(Reason::certain("suffices"));
+                reasons.push(Reason::certain(if low { "budget-low" } else { "suffices" }));
                 candidate.model.clone()
             }
             None => self.fallback(&candidates, &mut reasons),
@@ -192,7 +197,9 @@ impl<'a> Matter<'a> {
             return self.decision(candidates, sent, None, reasons);
         }
         let choice = self.choice(&candidates, &chosen);
-        let held_back = if self.is_control() {
+        let held_back = if low {
+            None
+        } else if self.is_control() {
             Some("control")
         } else {
             (self.routing.mode != Mode::Enforce && *self.asked != Asked::Auto).then_some("shadow")
@@ -244,10 +251,14 @@ impl<'a> Matter<'a> {
         if !self.routing.tiers.contains(&tier) {
             blockers.push("tier-not-allowed");
         }
+        let reference = self.reference();
+        let own_pool = self.catalog.model(reference).is_some_and(|model| model.pool == target.pool);
+        if !own_pool && self.facts.tight_pools.iter().any(|pool| **pool == *target.pool) {
+            blockers.push("pool-tight");
+        }
         if *self.asked == Asked::Auto {
             return;
         }
-        let reference = self.reference();
         let asked = self.model_tier(reference);
         if tier == asked {
             blockers.push("same-tier");
@@ -263,7 +274,7 @@ impl<'a> Matter<'a> {
 
 /// What the ceiling says, not the request.
 pub(super) fn is_preference(code: &str) -> bool {
-    matches!(code, "same-tier" | "above-ceiling" | "dearer" | "no-saving")
+    matches!(code, "same-tier" | "above-ceiling" | "dearer" | "no-saving" | "pool-tight")
 }
 
 /// What a forced tier overrides: the ceiling, what is merely not known, and differences that the client chose

@@ -21,6 +21,8 @@ mod past;
 mod size;
 mod thinking;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 pub use ask::Ask;
@@ -66,6 +68,10 @@ pub struct Facts<'a> {
     pub lot: &'a str,
     /// The request is a count_tokens.
     pub count_tokens: bool,
+    /// Pools of the catalog of which little is left upstream: nothing is moved into them.
+    pub tight_pools: &'a [Cow<'a, str>],
+    /// A budget of the caller nears its end, and its owner would rather have cheaper answers than none.
+    pub budget_low: bool,
     /// Dates prices.
     pub at: Timestamp,
 }

@@ -43,6 +43,8 @@ fn facts() -> Facts<'static> {
         ahead: &UNKNOWN,
         lot: "tct_1",
         count_tokens: false,
+        tight_pools: &[],
+        budget_low: false,
         at: "2026-11-20T12:00:00Z".parse().unwrap(),
     }
 }

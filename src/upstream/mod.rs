@@ -10,6 +10,7 @@
 mod body;
 mod connect;
 mod failure;
+mod headroom;
 mod line;
 mod path;
 mod timed;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 pub use body::{BodyProblem, Pieces, RequestBody};
 pub use failure::{FailureKind, Phase, UpstreamFailure};
+pub use headroom::{Headroom, Left};
 pub use path::{Route, route};
 pub use timed::TimedBody;
 

@@ -49,6 +49,43 @@ fn shadow_and_off_send_as_asked_but_aliases_resolve() {
 }
 
 #[test]
+fn nothing_is_moved_into_a_pool_of_which_little_is_left_upstream() {
+    let tight = [Cow::Borrowed("haiku-5-5")];
+    let busy = Facts { tight_pools: &tight, ..facts() };
+    for (asked, sent) in [("claude-opus-5-5", "claude-sonnet-5-5"), ("tercet-auto", "claude-sonnet-5-5")] {
+        let decision = decide_with(&envelope(asked), &easy(), &routing(Mode::Enforce), &busy).unwrap();
+        assert_eq!(decision.model(), sent, "{decision:?}");
+        let haiku = decision.candidates.iter().find(|one| one.model == "claude-haiku-5-5").unwrap();
+        assert!(haiku.blockers.contains(&"pool-tight") && !haiku.feasible);
+    }
+    let asked = decide_with(&envelope("claude-haiku-5-5"), &easy(), &routing(Mode::Enforce), &busy).unwrap();
+    assert_eq!(asked.model(), "claude-haiku-5-5", "what was asked for is the upstream's to refuse");
+    let forced = Facts { override_tier: Some(Tier::Haiku), ..busy };
+    let decision = decide_with(&envelope("claude-opus-5-5"), &easy(), &routing(Mode::Enforce), &forced);
+    assert_eq!(decision.unwrap().model(), "claude-haiku-5-5", "a header outranks it");
+}
+
+#[test]
+fn near_the_end_of_a_budget_the_cheapest_that_can_answer_is_taken() {
+    let low = Facts { budget_low: true, ..facts() };
+    let hard = Complexity { sufficiency: [100, 200, 900], score_permille: 900, reasons: Vec::new() };
+    for mode in [Mode::Shadow, Mode::Enforce] {
+        for asked in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-2", "tercet-auto"] {
+            let decision = decide_with(&envelope(asked), &hard, &routing(mode), &low).unwrap();
+            assert_eq!((decision.model(), decision.acted), ("claude-haiku-5-5", true), "{asked}");
+            assert_eq!(codes(&decision), ["budget-low"]);
+        }
+        let cheapest = decide_with(&envelope("claude-haiku-5-5"), &hard, &routing(mode), &low).unwrap();
+        assert_eq!(codes(&cheapest), ["as-asked"]);
+    }
+    let off = decide_with(&envelope("claude-opus-5-5"), &hard, &routing(Mode::Off), &low).unwrap();
+    assert_eq!((off.model(), codes(&off)), ("claude-opus-5-5", vec!["mode-off"]));
+    let narrow = Routing { tiers: vec![Tier::Sonnet, Tier::Opus], ..routing(Mode::Enforce) };
+    let decision = decide_with(&envelope("claude-opus-5-5"), &hard, &narrow, &low).unwrap();
+    assert_eq!(decision.model(), "claude-sonnet-5-5", "a tier that is not allowed stays so");
+}
+
+#[test]
 fn a_model_we_do_not_know_passes_as_asked() {
     for asked in ["claude-next-9", "gpt-4", "", "claude-mythos-preview", "claude-opus-4-6-20260101"] {
         let decision = sent(asked, &easy(), Mode::Enforce);
