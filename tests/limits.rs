@@ -56,7 +56,7 @@ async fn storm(house: &House, count: usize, user: &'static str) -> Vec<Answer> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_sixty_requests_at_once_exactly_the_limit_of_twenty_passes() {
+async fn of_two_hundred_requests_at_once_exactly_the_limit_of_twenty_passes() {
     for section in ["[tenants.acme.limits]", "[tenants.acme.user_limits]"] {
         let house = House::start(&tenants(
             &format!("{section}\nrequests_per_minute = 20"),
@@ -65,7 +65,7 @@ async fn of_sixty_requests_at_once_exactly_the_limit_of_twenty_passes() {
         .await;
         let clock = &house.tercet.runtime.clock;
         let begun = clock.instant();
-        let answers = storm(&house, 60, "ann").await;
+        let answers = storm(&house, 200, "ann").await;
         let refilled = clock.instant().duration_since(begun).as_secs() / 3;
         let (passed, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
         let most = 20 + usize::try_from(refilled).unwrap();
@@ -90,6 +90,42 @@ async fn of_sixty_requests_at_once_exactly_the_limit_of_twenty_passes() {
         idle(&house).await;
         house.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hundred_requests_at_once_exactly_the_twenty_pass_that_a_daily_quota_holds() {
+    let probe = House::start(&tenants("", "")).await;
+    let one = || ask("claude-haiku-5-5", "say hi").replace("1000", "5");
+    assert_eq!(message(&probe.url, ACME, one()).await.status, 200);
+    idle(&probe).await;
+    let held = probe.records()[0]["tokens_used"].as_u64().unwrap();
+    assert!(held > 0);
+    probe.stop().await;
+    // What a request holds at most is its body's estimate and `max_tokens`; the quota is twenty times that.
+    let least = tercet::budget::PromptSize { body_bytes: one().len(), ..Default::default() };
+    let each = tercet::budget::estimate_tokens(&least, tercet::budget::Tokenizer::New) + 5;
+    assert!(each >= held);
+    let quota = format!(
+        "[tenants.acme.quota]\ndaily_tokens = {}\n[tenants.acme.budget]\nreserve = \"max\"",
+        20 * each
+    );
+    let house = House::start(&tenants(&quota, "")).await;
+    for _ in 0..200 {
+        // Answers wait until all have asked, so that what is given back lets nobody else in.
+        house.upstream.script(Behaviour::SlowFirstByte { ms: 3_000 });
+    }
+    let mut storm = JoinSet::new();
+    for _ in 0..200 {
+        let (url, body) = (house.url.clone(), one());
+        storm.spawn(async move { message(&url, ACME, body).await.status });
+    }
+    let statuses = storm.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 20, "{statuses:?}");
+    idle(&house).await;
+    let used = sum(&house.records(), "tokens_used");
+    assert!(used <= i64::try_from(20 * each).unwrap(), "{used} of {}", 20 * each);
+    assert_eq!(house.upstream.bill().len(), 20);
+    house.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
