@@ -5,6 +5,7 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
 COPY config config
+COPY deploy deploy
 COPY benches benches
 # An explicit target keeps build scripts and procedural macros out of the static flags.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \

@@ -12,6 +12,7 @@ mod configured;
 mod demo;
 mod ending;
 mod explain;
+mod export;
 mod health;
 mod keys;
 mod operator;
@@ -58,6 +59,7 @@ enum Verb {
     Audit(audit::Audit),
     #[command(subcommand)]
     Prices(prices::Prices),
+    Export(export::Export),
 }
 
 /// Does what `arguments` ask, the program's name first among them, and returns how it ended.
@@ -91,6 +93,7 @@ impl Verb {
             Self::Health(asked) => wait_for(health::health(asked)),
             Self::Audit(asked) => audit::audit(asked),
             Self::Prices(asked) => prices::prices(asked),
+            Self::Export(asked) => export::export(asked),
         }
     }
 }
