@@ -112,6 +112,9 @@ impl World {
                 self.lines[at].set(Fault::AnswersLost);
                 drop(self.instances[at].hold(&[(DAY, 700, CEILING)]).await.map(Reservation::void));
                 self.lines[at].set(Fault::Reset);
+                // A line that were whole again before it was seen to break would have lost answers in its middle.
+                let link = &self.instances[at].link;
+                support::read::until("the link is lost", || !link.is_up()).await;
                 self.lines[at].set(Fault::None);
             }
         }
