@@ -188,6 +188,8 @@ fn decide_step(ground: &Ground) {
         conversation_stays: None,
         request_id: "tct_01",
         count_tokens: false,
+        tight_pools: &[],
+        budget_low: false,
         at: ground.clock.now(),
     };
     let (tiers, routing) = (&ground.config.tiers, &ground.config.routing);
