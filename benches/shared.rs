@@ -10,7 +10,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
 use tercet::clock::Clock;
 use tercet::config::{OnFailure, RedisServer};
-use tercet::store::{AccountId, Accounts, Cell, Claim, Demand, Link, LinkUse, Period, Rate, Sharing, Unit};
+use tercet::store::{
+    AccountId, Accounts, Cell, Claim, Demand, Link, LinkUse, Period, Rate, Reservation, Sharing, Unit,
+};
 use tokio::sync::watch;
 
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
@@ -54,8 +56,7 @@ fn shared(criterion: &mut Criterion) {
     runtime.spawn(Arc::clone(&link).keep_up(seen));
     runtime.spawn(async move { talking.share(told).await });
     assert!(runtime.block_on(link.up_within(Duration::from_secs(5))));
-    while runtime.block_on(accounts.hold(claims(&accounts, "ann"))).map(|held| held.void_request()).is_err() {
-    }
+    while runtime.block_on(accounts.hold(claims(&accounts, "ann"))).map(Reservation::void_request).is_err() {}
     let mut group = criterion.benchmark_group("shared, four levels, six dimensions");
     group.bench_function("within a share", |bencher| {
         bencher.iter(|| {

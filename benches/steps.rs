@@ -18,22 +18,23 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tercet::budget::{self, Estimate, Expected};
 use tercet::cache::{AnswerCache, Identity, Parts};
 use tercet::catalog::Catalog;
-use tercet::classify::{Complexity, RequestHints, classify};
+use tercet::classify::{RequestHints, Weights, classify};
 use tercet::clock::Clock;
 use tercet::config::{self, Config, Mode};
 use tercet::id::RequestId;
 use tercet::journal::{Entry, ExchangeRecord, Rollup};
 use tercet::limit;
 use tercet::money::NanoUsd;
-use tercet::route::{Asked, Facts, Prefixes, Speaker, decide};
+use tercet::route::{Ahead, Asked, Facts, Prefixes, Speaker, decide};
 use tercet::store::{Accounts, Actual, Claim};
 use tercet::telemetry::{CostParts, ExchangeFacts, Metrics, Outcome};
 use tercet::tenant::{Directory, LevelOf};
-use tercet::tier::Tier;
+use tercet::tier::{Complexity, Tier};
 use tercet::usage::Usage;
 use tercet::wire::envelope::{self, Envelope};
 use tercet::wire::meter::Meter;
 use tercet::wire::splice::Splice;
+use tercet::workload::{Fingerprints, Workloads, weigh};
 use traffic::{body, message, stream};
 
 #[global_allocator]
@@ -43,6 +44,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 struct Ground {
     config: Config,
     catalog: Catalog,
+    weights: Weights,
+    workloads: Workloads,
     directory: Directory,
     accounts: Accounts,
     levels: Vec<LevelOf>,
@@ -75,6 +78,8 @@ impl Ground {
         Self {
             accounts: Accounts::new(clock.clone()),
             catalog: Catalog::embedded().unwrap(),
+            weights: Weights::embedded().unwrap(),
+            workloads: Workloads::default(),
             cache: AnswerCache::new(1 << 20),
             metrics: Metrics::new(20_000).unwrap(),
             rollup: Rollup::new(),
@@ -109,7 +114,9 @@ impl Ground {
 
     fn judged(&self) -> (Envelope<'_>, Complexity) {
         let envelope = envelope::read(&self.small).unwrap();
-        let complexity = classify(&envelope, &RequestHints::default());
+        let judged = classify(&envelope, &RequestHints::default(), &self.weights);
+        let fingerprints = Fingerprints::of(&envelope, "client");
+        let complexity = weigh(&judged, self.workloads.known("acme", &fingerprints).as_ref());
         (envelope, complexity)
     }
 }
@@ -185,8 +192,9 @@ fn decide_step(ground: &Ground) {
         betas: &[],
         override_tier: None,
         route_off: false,
-        conversation_stays: None,
-        request_id: "tct_01",
+        past: None,
+        ahead: &Ahead::default(),
+        lot: "tct_01",
         count_tokens: false,
         tight_pools: &[],
         budget_low: false,

@@ -89,7 +89,8 @@ async fn a_form_of_another_page_changes_nothing() {
     let (cookie, token) = form(&house, "/tenants/acme").await;
     let change = format!("token={token}&confirmed=yes&budget.daily=1.00+USD");
     let origin = house.admin_url.clone();
-    let table: [(&[(&str, &str)], &str, u16); 6] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Headers<'_>, &str, u16); 6] = [
         (&[], &change, 403),
         (&[("cookie", &cookie)], "confirmed=yes&budget.daily=1.00+USD", 403),
         (
