@@ -13,30 +13,18 @@
     reason = "a benchmark measures real time, prints, and may fail loudly"
 )]
 
+mod asking;
 mod targets;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use asking::{Scenario, ask_for};
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use targets::{CACHED_KEY, FLOOR, KEY, Proxy};
-use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use traffic::{NUMBER, body, message, stream};
-
-/// What is asked, and how long each answer is.
-struct Scenario {
-    name: &'static str,
-    body: String,
-    key: &'static str,
-    answer_bytes: usize,
-}
+use traffic::{body, message, stream};
 
 /// One run: sorted latencies, and processor time per request where the target is a process of ours.
 struct Run {
@@ -60,7 +48,7 @@ fn main() {
     let upstream = runtime.block_on(targets::start_upstream());
     let folder = tempfile::tempdir().unwrap();
     let floor = targets::start_floor(upstream);
-    let gateway = targets::start_gateway(upstream, folder.path());
+    let gateway = targets::start_gateway(upstream, folder.path(), 1, 0);
     println!("{rounds} rounds, median [least-most], us; each line begins with the number of connections\n");
     for scenario in scenarios() {
         let mut columns: [Vec<Run>; 5] = Default::default();
@@ -123,75 +111,6 @@ async fn run(scenario: &Scenario, target: SocketAddr, proxy: Option<&Proxy>, con
     Run { latencies, cpu }
 }
 
-/// Asks again and again over kept connections; returns how long each answer took.
-async fn ask_for(
-    scenario: &Scenario,
-    target: SocketAddr,
-    connections: usize,
-    time: Duration,
-) -> Vec<Duration> {
-    let until = Instant::now() + time;
-    let asking: Vec<_> = (0..connections)
-        .map(|_| {
-            tokio::spawn(ask_over_one(
-                scenario.body.clone(),
-                scenario.key,
-                scenario.answer_bytes,
-                target,
-                until,
-            ))
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for one in asking {
-        latencies.append(&mut one.await.unwrap());
-    }
-    latencies
-}
-
-async fn ask_over_one(
-    body: String,
-    key: &'static str,
-    answer_bytes: usize,
-    target: SocketAddr,
-    until: Instant,
-) -> Vec<Duration> {
-    let stream = TcpStream::connect(target).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let host = target.to_string();
-    let mut latencies = Vec::new();
-    while Instant::now() < until {
-        // No two bodies are equal, so that a cache never hits.
-        let number = ASKED.fetch_add(1, Ordering::Relaxed);
-        let body = body.replacen(NUMBER, &format!("{number:08}"), 1);
-        let request = Request::post("/v1/messages")
-            .header(header::HOST, &host)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, "Anthropic/Python 0.71.0")
-            .header("anthropic-version", "2023-06-01")
-            .header("x-api-key", key)
-            .header("x-stainless-lang", "python")
-            .header("x-stainless-retry-count", "0")
-            .body(Full::new(Bytes::from(body)))
-            .unwrap();
-        let begun = Instant::now();
-        let answer = sender.send_request(request).await.unwrap();
-        let status = answer.status();
-        let answer = answer.into_body().collect().await.unwrap().to_bytes();
-        latencies.push(begun.elapsed());
-        assert!(
-            status == 200 && answer.len() == answer_bytes,
-            "{status} {}",
-            String::from_utf8_lossy(&answer)
-        );
-        sender.ready().await.unwrap();
-    }
-    latencies
-}
-
 fn scenarios() -> Vec<Scenario> {
     let plain = |name, bytes| {
         let body = body(bytes, 300, false);
@@ -237,7 +156,6 @@ fn ranked(values: &[f64]) -> [f64; 3] {
     [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
 }
 
-static ASKED: AtomicUsize = AtomicUsize::new(0);
 const ROUNDS: usize = 5;
 /// Connections where many ask at once.
 const CONNECTIONS: usize = 16;

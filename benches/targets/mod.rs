@@ -92,13 +92,22 @@ pub(crate) fn start_floor(upstream: SocketAddr) -> Proxy {
     Proxy { child, address }
 }
 
-pub(crate) fn start_gateway(upstream: SocketAddr, folder: &Path) -> Proxy {
+/// Starts the gateway with some worker threads, and so many tenants besides those that are asked for.
+pub(crate) fn start_gateway(upstream: SocketAddr, folder: &Path, workers: usize, tenants: usize) -> Proxy {
     let file = folder.join("tercet.toml");
-    std::fs::write(&file, CONFIGURATION.replace("$UPSTREAM", &upstream.to_string())).unwrap();
+    let mut configuration = CONFIGURATION.replace("$UPSTREAM", &upstream.to_string());
+    for tenant in 0..tenants {
+        let hash = blake3::hash(tenant.to_string().as_bytes());
+        configuration += &format!(
+            "[[tenants.t{tenant}.keys]]\nid = \"k{tenant}\"\nuser = \"u\"\nhash = \"blake3:{}\"\n",
+            hash.to_hex()
+        );
+    }
+    std::fs::write(&file, configuration).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tercet"));
     command.args(["run", "--config"]).arg(&file).current_dir(folder).stderr(Stdio::piped());
     command.env("BENCH_KEY", KEY).env("BENCH_CACHED_KEY", CACHED_KEY).env("BENCH_UPSTREAM_KEY", "upstream");
-    let mut child = command.env("TOKIO_WORKER_THREADS", "1").spawn().unwrap();
+    let mut child = command.env("TOKIO_WORKER_THREADS", workers.to_string()).spawn().unwrap();
     let address = told_address(child.stderr.take().unwrap());
     Proxy { child, address }
 }
@@ -183,7 +192,7 @@ monthly = "1000000.00 USD"
 requests_per_minute = 1_000_000_000
 input_tokens_per_minute = 1_000_000_000_000
 output_tokens_per_minute = 1_000_000_000_000
-concurrent_requests = 1000
+concurrent_requests = 100000
 [tenants.acme.budget]
 daily = "1000000.00 USD"
 monthly = "1000000.00 USD"
