@@ -36,6 +36,8 @@ pub type BodyProblem = Box<dyn std::error::Error + Send + Sync>;
 /// A streamed body that remembers when it last moved.
 pub struct Stream {
     inner: UnsyncBoxBody<Bytes, BodyProblem>,
+    /// What was waited for before anything is sent.
+    first: Option<Frame<Bytes>>,
     moved: Arc<Mutex<Instant>>,
 }
 
@@ -102,7 +104,15 @@ impl RequestBody {
         B::Error: Into<BodyProblem>,
     {
         let inner = UnsyncBoxBody::new(body.map_err(Into::into));
-        Self::Stream(Stream { inner, moved: Arc::new(Mutex::new(Instant::now())) })
+        Self::Stream(Stream { inner, first: None, moved: Arc::new(Mutex::new(Instant::now())) })
+    }
+
+    /// Waits for the first piece of a streamed body, so that of one that is refused in it nothing is sent.
+    pub(super) async fn begin(&mut self) -> Result<(), BodyProblem> {
+        if let Self::Stream(stream) = self {
+            stream.first = stream.inner.frame().await.transpose()?;
+        }
+        Ok(())
     }
 
     /// Returns the same body again where that is possible.
@@ -146,7 +156,10 @@ impl Body for RequestBody {
                 Pin::new(pieces).poll_frame(context).map(|frame| frame.map(|whole| Ok(whole?)))
             }
             Self::Stream(stream) => {
-                let polled = Pin::new(&mut stream.inner).poll_frame(context);
+                let polled = match stream.first.take() {
+                    Some(first) => Poll::Ready(Some(Ok(first))),
+                    None => Pin::new(&mut stream.inner).poll_frame(context),
+                };
                 if polled.is_ready() {
                     *stream.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 }
@@ -158,14 +171,23 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Pieces(pieces) => pieces.is_end_stream(),
-            Self::Stream(stream) => stream.inner.is_end_stream(),
+            Self::Stream(stream) => stream.first.is_none() && stream.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Pieces(pieces) => pieces.size_hint(),
-            Self::Stream(stream) => stream.inner.size_hint(),
+            Self::Stream(stream) => {
+                let first = stream.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+                let inner = stream.inner.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(inner.lower().saturating_add(first));
+                if let Some(upper) = inner.upper() {
+                    hint.set_upper(upper.saturating_add(first));
+                }
+                hint
+            }
         }
     }
 }

@@ -113,7 +113,10 @@ impl Upstream {
     ///
     /// # Errors
     /// When no usable head came; the failure says how far the attempt got and how many were made.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Answer, UpstreamFailure> {
+    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Answer, UpstreamFailure> {
+        request.body_mut().begin().await.map_err(|problem| {
+            UpstreamFailure::new(Phase::Write, FailureKind::Request, problem.to_string())
+        })?;
         let request = self.addressed(request)?;
         let spare = replay(&request);
         match (self.attempt(request, 1).await, spare) {

@@ -277,6 +277,16 @@ async fn a_client_that_breaks_off_its_body_is_not_the_upstreams_fault() {
     assert_eq!((failure.phase, failure.kind), (Phase::Write, FailureKind::Request), "{failure}");
 }
 
+#[tokio::test]
+async fn of_a_body_that_is_refused_in_its_first_piece_nothing_is_sent() {
+    let scripted = scripted(&[&[(OK, Then::Hold)]]).await;
+    let upstream = Upstream::new(&config(scripted.base_url.clone())).unwrap();
+    let body = RequestBody::stream(Broken(true));
+    let failure = upstream.send(Request::post("/").body(body).unwrap()).await.unwrap_err();
+    assert_eq!((failure.phase, failure.kind, failure.attempts), (Phase::Write, FailureKind::Request, 0));
+    assert_eq!(scripted.accepted.load(Ordering::SeqCst), 0);
+}
+
 struct Broken(bool);
 
 impl Body for Broken {
