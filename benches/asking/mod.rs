@@ -1,5 +1,7 @@
 //! A load generator of a few lines: closed loops over kept connections.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! What is asked: an upstream in this process, a floor and the gateway in processes of their own.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
