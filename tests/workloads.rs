@@ -1,12 +1,18 @@
-//! `tercet workloads`.
+//! What is known of workloads: `tercet workloads`, and a gateway that routes by it.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
+
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use support::http::{Answer, message};
+use support::{ACME, House, RIVAL, TENANTS, configuration, process};
+use tempfile::TempDir;
+use tercet::simulated::{Options, Upstream};
 
 fn tercet(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tercet")).args(arguments).current_dir(folder).output().unwrap()
@@ -17,19 +23,39 @@ fn told(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Outcomes of one workload that haiku masters.
-fn outcomes(folder: &Path) {
-    let mut lines = String::new();
-    for number in 0..20 {
-        let text =
-            format!("Here is item number {number}: sort it with all of its parts, and do it well please.");
-        let body = json!({"model": "m", "system": "You sort mail.", "messages": [{"role": "user", "content": text}]});
-        for tier in ["haiku", "opus"] {
-            lines += &format!("{}\n", json!({"body": body, "tier": tier, "score": 1.0}));
-        }
-    }
-    fs::write(folder.join("outcomes.jsonl"), lines).unwrap();
+/// A request of a workload.
+fn request(system: &str, number: usize) -> Value {
+    let text = format!("Here is item number {number}: sort it with all of its parts, and do it well please.");
+    json!({ "model": "claude-opus-5-5", "max_tokens": 1000, "system": system,
+        "messages": [{ "role": "user", "content": text }] })
 }
+
+/// Outcomes of a workload: haiku's answers have this score, opus's are perfect.
+fn outcomes(system: &str, haiku: f64) -> String {
+    let line = |number: usize, tier: &str, score: f64| {
+        format!("{}\n", json!({ "body": request(system, number), "tier": tier, "score": score }))
+    };
+    (0..20).map(|number| line(number, "haiku", haiku) + &line(number, "opus", 1.0)).collect()
+}
+
+/// A folder whose journal knows that haiku masters the sorting of mail and no proofs, for tenant `acme`.
+fn taught() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("outcomes.jsonl"), outcomes(MAIL, 1.0) + &outcomes(PROOFS, 0.2)).unwrap();
+    let learn = ["workloads", "learn", "outcomes.jsonl", "--tenant", "acme", "--journal", "data", "--json"];
+    assert_eq!(told(&tercet(folder.path(), &learn))["learned"], 80);
+    folder
+}
+
+async fn asked(house: &House, key: &str, system: &str, number: usize) -> Answer {
+    let answer = message(&house.url, key, request(system, number).to_string()).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    answer
+}
+
+const MAIL: &str = "You sort mail.";
+const PROOFS: &str = "You prove theorems.";
 
 #[test]
 fn workloads_are_learned_listed_moved_and_forgotten() {
@@ -38,7 +64,7 @@ fn workloads_are_learned_listed_moved_and_forgotten() {
     for name in ["one", "two"] {
         fs::create_dir(at.join(name)).unwrap();
     }
-    outcomes(at);
+    fs::write(at.join("outcomes.jsonl"), outcomes(MAIL, 1.0)).unwrap();
     let learn = ["workloads", "learn", "outcomes.jsonl", "--tenant", "acme", "--journal", "one", "--json"];
     assert_eq!(told(&tercet(at, &learn))["learned"], 40);
     let list = |journal: &str, tenant: &str| {
@@ -63,4 +89,53 @@ fn workloads_are_learned_listed_moved_and_forgotten() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing of the file was taken over"));
     assert_eq!(list("one", "acme"), listed, "the old ones stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_routes_by_the_outcomes_it_finds_and_records_whose_they_were() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let house = House::start_before(upstream, taught(), TENANTS).await;
+    let mail = asked(&house, ACME, MAIL, 100).await;
+    assert_eq!(mail.header("x-tercet-tier"), "haiku", "{}", mail.header("x-tercet-reason"));
+    assert!(mail.header("x-tercet-reason").contains("workload-"));
+    assert_eq!(asked(&house, ACME, PROOFS, 100).await.header("x-tercet-tier"), "opus");
+    assert_eq!(asked(&house, RIVAL, MAIL, 100).await.header("x-tercet-tier"), "opus", "not its evidence");
+
+    let records = house.records_when(3).await;
+    let of = |at: usize, part: &str| records[at]["decision"][part].as_str().unwrap().to_owned();
+    assert_ne!(of(0, "workload"), of(1, "workload"));
+    let (_upstream, folder) = house.stop().await;
+    let listed = told(&tercet(folder.path(), &["workloads", "list", "--journal", "data", "--json"]));
+    let known =
+        |name: &str| listed["workloads"].as_array().unwrap().iter().any(|one| one["workload"] == name);
+    assert!(known(&of(0, "workload")) && known(&of(1, "workload")), "{listed}");
+
+    let id = mail.header("x-tercet-request-id");
+    let json = told(&tercet(folder.path(), &["explain", id, "--journal", "data", "--json"]));
+    let text =
+        String::from_utf8(tercet(folder.path(), &["explain", id, "--journal", "data"]).stdout).unwrap();
+    for (label, part) in
+        [("workload  ", "workload"), ("policy    ", "policy_version"), ("weights   ", "weights_version")]
+    {
+        assert_eq!(json[part], of(0, part).as_str());
+        assert!(text.contains(&format!("{label} {}\n", of(0, part))), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_keeps_a_gateway_from_starting_and_is_left_as_it_was() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = taught();
+    let file = folder.path().join("data/workloads.jsonl");
+    let whole = fs::read(&file).unwrap();
+    let damaged = &whole[..whole.len() - 30];
+    fs::write(&file, damaged).unwrap();
+    let settings = folder.path().join("tercet.toml");
+    fs::write(&settings, configuration(upstream.url(), folder.path(), TENANTS)).unwrap();
+    let (code, _, error) = process::run(&["run", "--config", settings.to_str().unwrap()]);
+    assert_ne!(code, 0);
+    for part in ["workloads.jsonl", "line ", "nothing of the file was taken over", "move it aside"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), damaged);
 }

@@ -111,7 +111,13 @@ fn laid_out(explained: &Value) -> String {
     if explained["conversation"].is_string() {
         lines.push_str(&format!("conversation {}\n", text(&explained["conversation"])));
     }
+    if explained["workload"].is_string() {
+        lines.push_str(&format!("workload   {}\n", text(&explained["workload"])));
+    }
     lines.push_str(&format!("policy     {}\n", text(&explained["policy_version"])));
+    if explained["weights_version"].is_string() {
+        lines.push_str(&format!("weights    {}\n", text(&explained["weights_version"])));
+    }
     let candidates = explained["candidates"].as_array().map_or(&[][..], Vec::as_slice);
     if candidates.is_empty() {
         return lines;

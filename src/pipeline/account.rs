@@ -8,10 +8,12 @@ use super::bill::Bill;
 use super::exchange::Exchange;
 use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
 use crate::money::NanoUsd;
+use crate::route::Origin;
 use crate::telemetry::{self, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
 use crate::wire::error::Refusal;
 use crate::wire::headers;
 use crate::wire::meter::Metered;
+use crate::workload::Belonging;
 
 /// Returns the record of an exchange that has just ended, but for how it ended.
 pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
@@ -35,7 +37,13 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
         let sent = exchange.attempts > 0 || exchange.cache.is_shared();
         record.sent_model = sent.then(|| decision.model().to_owned());
         record.tier = decision.tier();
-        record.decision = to_raw_value(&decision.record(&exchange.snapshot.config.version)).ok();
+        let workload = exchange.workload.as_ref().and_then(Belonging::name);
+        let origin = Origin {
+            workload: workload.as_deref(),
+            policy_version: &exchange.snapshot.config.version,
+            weights_version: exchange.tercet.runtime.weights.version(),
+        };
+        record.decision = to_raw_value(&decision.record(origin)).ok();
         record.mode = Some(exchange.mode().name().to_owned());
         record.cache = Some(exchange.cache.name().to_owned());
     }

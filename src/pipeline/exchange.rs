@@ -26,6 +26,7 @@ use crate::usage::Terms;
 use crate::wire::envelope::Envelope;
 use crate::wire::headers::{self, Ours};
 use crate::wire::splice::Splice;
+use crate::workload::Belonging;
 
 /// What a request is for, where it goes through the whole pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Exchange {
     pub identity: Option<Arc<Identity>>,
     /// What was read of its body.
     pub asked: Asked,
+    /// The workload it belongs to, once classified.
+    pub workload: Option<Belonging>,
     /// Where it goes, once decided.
     pub decision: Option<RouteDecision>,
     /// What that was decided from, for the journal.
@@ -129,6 +132,7 @@ impl Exchange {
             ours,
             identity: None,
             asked: Asked::default(),
+            workload: None,
             decision: None,
             basis: None,
             course: None,

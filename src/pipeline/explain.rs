@@ -62,6 +62,7 @@ pub fn explain_record(found: &Found) -> Value {
         "workload": part("workload"),
         "conversation": part("conversation"),
         "policy_version": part("policy_version"),
+        "weights_version": part("weights_version"),
         "decision": decision,
         "record": serde_json::from_str::<Value>(&found.line).unwrap_or(Value::Null),
     })

@@ -18,7 +18,7 @@ use crate::tier::Complexity;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
-use crate::workload::{self, Fingerprints};
+use crate::workload::{self, Belonging, Fingerprints};
 
 /// Finds out who is calling, from the key alone; where no key is asked for, refuses foreign pages.
 pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
@@ -113,8 +113,8 @@ pub(super) fn guard(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), 
     }
 }
 
-/// Asks how much model the request needs: what it says itself, and what its workload has taught.
-pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexity {
+/// Asks how much model the request needs: what it says itself, and what its workload has taught. Notes the workload.
+pub(super) fn classify(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Complexity {
     let hints = RequestHints {
         request_class: text(&exchange.headers, "x-claude-code-request-class"),
         auxiliary_type: text(&exchange.headers, "x-claude-code-auxiliary-type"),
@@ -122,8 +122,10 @@ pub(super) fn classify(exchange: &Exchange, envelope: &Envelope<'_>) -> Complexi
     let judged = classify::classify(envelope, &hints, &exchange.tercet.runtime.weights);
     let client = text(&exchange.headers, "user-agent").unwrap_or("");
     let client = client.split('/').next().unwrap_or(client);
-    let known =
-        exchange.tercet.runtime.workloads.known(exchange.tenant(), &Fingerprints::of(envelope, client));
+    let fingerprints = Fingerprints::of(envelope, client);
+    let known = exchange.tercet.runtime.workloads.known(exchange.tenant(), &fingerprints);
+    exchange.workload =
+        Some(Belonging { fingerprints, spoke: known.as_ref().map(|known| known.fingerprint) });
     workload::weigh(&judged, known.as_ref())
 }
 

@@ -110,10 +110,10 @@ impl RouteDecision {
         codes.join(",")
     }
 
-    /// Returns the journal's `decision`: what was decided, why, and under which policy.
+    /// Returns the journal's `decision`: what was decided, why, and from what.
     #[must_use]
-    pub const fn record<'a>(&'a self, policy_version: &'a str) -> impl Serialize + 'a {
-        Recorded { decision: self, policy_version }
+    pub const fn record<'a>(&'a self, origin: Origin<'a>) -> impl Serialize + 'a {
+        Recorded { decision: self, origin }
     }
 
     /// Returns the object of `explain --json`; `workload` is the fingerprint, where one is kept.
@@ -130,11 +130,23 @@ impl RouteDecision {
     }
 }
 
+/// What a decision came from, so that it can be told which of them changed between two.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Origin<'a> {
+    /// The fingerprint of the workload that spoke, or of the narrowest the request belongs to; 16 hex digits.
+    pub workload: Option<&'a str>,
+    /// The configuration in force.
+    pub policy_version: &'a str,
+    /// The trained model of the text.
+    pub weights_version: &'a str,
+}
+
 #[derive(Serialize)]
 struct Recorded<'a> {
     #[serde(flatten)]
     decision: &'a RouteDecision,
-    policy_version: &'a str,
+    #[serde(flatten)]
+    origin: Origin<'a>,
 }
 
 /// The decision alone, without its candidates: `tier` and `model` are what was decided, `sent_model` what is sent.

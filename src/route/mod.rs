@@ -28,7 +28,7 @@ use jiff::Timestamp;
 pub use ask::Ask;
 pub use basis::Basis;
 pub use conversation::{Conversations, Prefixes, Speaker};
-pub use decision::{Candidate, Choice, RouteDecision, Unroutable};
+pub use decision::{Candidate, Choice, Origin, RouteDecision, Unroutable};
 pub use habits::{Ahead, Habits, Turn, Workload};
 pub use past::{ANYONE, Answered, Ended, Past, Warm};
 

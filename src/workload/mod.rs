@@ -11,7 +11,7 @@ mod written;
 
 pub use fingerprint::{Fingerprints, Level, name};
 pub use posterior::{Posterior, Tally};
-pub use table::{Known, Outcome, Workloads};
+pub use table::{Belonging, Known, Outcome, Workloads};
 pub use written::{WorkloadsProblem, Written, load, read, save, write};
 
 use crate::tier::{Complexity, Judged, Reason};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::fingerprint::{Fingerprints, Level};
+use super::fingerprint::{Fingerprints, Level, name};
 use super::posterior::{Posterior, Tally};
 use super::written::Written;
 
@@ -38,6 +38,15 @@ pub struct Known {
     pub posterior: Posterior,
 }
 
+/// The workloads a request belongs to, and which of them spoke.
+#[derive(Clone, Copy, Debug)]
+pub struct Belonging {
+    /// All of them.
+    pub fingerprints: Fingerprints,
+    /// The one of which enough was known.
+    pub spoke: Option<u64>,
+}
+
 /// An outcome: what the answer of a tier was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
@@ -47,6 +56,14 @@ pub struct Outcome {
     pub score: f64,
     /// How much it counts; 1 for an answer that was judged.
     pub weight: f64,
+}
+
+impl Belonging {
+    /// Returns the workload that spoke, or the narrowest; the client alone names none.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.spoke.map(name).or_else(|| self.fingerprints.name())
+    }
 }
 
 impl Workloads {
