@@ -291,6 +291,7 @@ fn metrics(ground: &Ground) {
         cost_parts: CostParts { input: NanoUsd(300), output: NanoUsd(400), ..CostParts::default() },
         baseline_requested: NanoUsd(3_500),
         baseline_all_opus: NanoUsd(3_500),
+        rewrite: NanoUsd::ZERO,
         cache_saved: NanoUsd::ZERO,
         cache: None,
         reason: Some("suffices"),

@@ -33,6 +33,21 @@ impl Usage {
         self.prompt_tokens().saturating_add(self.output_tokens)
     }
 
+    /// Returns the count as it were with `warm_tokens` of the prompt in the prompt cache: what was written of
+    /// them would have been read.
+    #[must_use]
+    pub fn warmed(&self, warm_tokens: u64) -> Self {
+        let written = self.cache_write_5m_tokens.saturating_add(self.cache_write_1h_tokens);
+        let read = warm_tokens.saturating_sub(self.cache_read_tokens).min(written);
+        let of_5m = read.min(self.cache_write_5m_tokens);
+        Self {
+            cache_read_tokens: self.cache_read_tokens.saturating_add(read),
+            cache_write_5m_tokens: self.cache_write_5m_tokens - of_5m,
+            cache_write_1h_tokens: self.cache_write_1h_tokens - (read - of_5m),
+            ..*self
+        }
+    }
+
     /// Adds another count kind by kind.
     pub const fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
@@ -67,4 +82,25 @@ pub struct Billed {
     pub usage: Usage,
     /// The terms they are priced on.
     pub terms: Terms,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_warm_is_read_and_nothing_is_lost(counts in proptest::array::uniform5(0..9_000_u64), warm_tokens in 0..20_000_u64) {
+            let [input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens] = counts;
+            let usage =
+                Usage { input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens };
+            let warmed = usage.warmed(warm_tokens);
+            prop_assert_eq!(warmed.total_tokens(), usage.total_tokens());
+            prop_assert_eq!((warmed.input_tokens, warmed.output_tokens), (input_tokens, output_tokens));
+            let cached = cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens;
+            prop_assert_eq!(warmed.cache_read_tokens, cache_read_tokens.max(warm_tokens.min(cached)));
+        }
+    }
 }

@@ -198,6 +198,48 @@ async fn clients_that_leave_at_once_leave_no_reservation_behind() {
     house.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_switch_writes_anew_is_no_saving() {
+    let house = House::start(CONFIG).await;
+    let turn = |question: &str, more: &[Value]| {
+        let mut messages = vec![serde_json::json!({ "role": "user", "content": "say one" })];
+        messages.extend_from_slice(more);
+        if !more.is_empty() {
+            messages.push(serde_json::json!({ "role": "user", "content": question }));
+        }
+        let system = serde_json::json!([{ "type": "text", "text": "Be patient. ".repeat(4_000),
+            "cache_control": { "type": "ephemeral" } }]);
+        serde_json::json!({ "model": "claude-opus-5-5", "max_tokens": 5_000, "system": system, "messages": messages })
+            .to_string()
+    };
+    let ask = async |steer: (&str, &str), body: String| {
+        let headers = [("x-api-key", ACME), ("anthropic-version", "2023-06-01"), steer];
+        let answer = send(Method::POST, &format!("{}/v1/messages", house.url), &headers, body).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    };
+    ask(("x-tercet-route", "off"), turn("", &[])).await;
+    let said = [serde_json::json!({ "role": "assistant", "content": "one" })];
+    ask(("x-tercet-tier", "haiku"), turn("say two", &said)).await;
+    let records = house.records_when(2).await;
+    let tokens = |record: &Value, field: &str| record[field].as_i64().unwrap();
+    let (first, moved) = (&records[0], &records[1]);
+    assert_eq!((&first["tier"], &moved["tier"]), (&"opus".into(), &"haiku".into()));
+    let (warm, written) = (tokens(first, "cache_write_5m_tokens"), tokens(moved, "cache_write_5m_tokens"));
+    assert!(warm > 5_000 && written >= warm, "{first}\n{moved}");
+    // Opus 5.5 in nano-dollars a token: 4,000 in, 20,000 out, 5,000 to write, 200 to read.
+    let stayed = 200 * warm
+        + 5_000 * (written - warm)
+        + 4_000 * tokens(moved, "input_tokens")
+        + 20_000 * tokens(moved, "output_tokens");
+    assert_eq!(moved["baseline_nanousd"]["requested"], stayed, "{moved}");
+    assert_eq!(moved["baseline_nanousd"]["all_opus"], stayed, "{moved}");
+    let metrics = get(&house.admin_url, "", "/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    // Haiku 5.5 writes at 125 and reads at 10.
+    assert_eq!(metric(&text, "tercet_prompt_cache_rewrite_cost_usd_total", "tenant=\"acme\""), 115 * warm);
+    house.stop().await;
+}
+
 /// Every view of what was spent, per tenant and in all.
 async fn agree(house: &House, records: &[Value]) {
     let metrics = get(&house.admin_url, "", "/metrics").await;

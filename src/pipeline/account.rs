@@ -106,6 +106,7 @@ pub(super) fn publish(
         cost_parts: bill.parts,
         baseline_requested: bill.baselines.requested,
         baseline_all_opus: bill.baselines.all_opus,
+        rewrite: bill.rewrite,
         cache_saved: saved.unwrap_or(NanoUsd::ZERO),
         cache: decision.map(|_| cache_result(exchange.cache)),
         reason: decision.and_then(|decision| decision.reasons.first()).map(|reason| reason.code),

@@ -21,8 +21,10 @@ pub(super) struct Bill {
     pub(super) cost: NanoUsd,
     /// The cost by kind of token.
     pub(super) parts: CostParts,
-    /// What they would have cost without routing.
+    /// What they would have cost without routing, in a conversation that had stayed where it began.
     pub(super) baselines: Baselines,
+    /// What writing a prompt anew cost, that was warm where the conversation was before.
+    pub(super) rewrite: NanoUsd,
     /// A model without a price of its own was billed.
     pub(super) unpriced: bool,
     /// The upstream billed nothing: it refused, failed, or was never reached.
@@ -46,6 +48,7 @@ impl Bill {
             cost: NanoUsd::ZERO,
             parts: CostParts::default(),
             baselines: Baselines::default(),
+            rewrite: NanoUsd::ZERO,
             unpriced: false,
             free: billed.is_empty(),
             billed,
@@ -88,6 +91,9 @@ impl Bill {
         let catalog = &exchange.snapshot.catalog;
         let requested = exchange.requested_model();
         let opus = &exchange.snapshot.config.tiers.opus;
+        let moved = !same_model(catalog, requested, exchange.sent_model());
+        let at_s = exchange.timestamp.as_second();
+        let warm_tokens = exchange.course.as_ref().map_or(0, |course| course.past.warmest(at_s));
         for work in &mut self.billed {
             // An answer that names no model, or a dated form of the one sent to, is that model's.
             let sent = exchange.sent_model();
@@ -104,14 +110,25 @@ impl Bill {
             self.parts.cache_write_1h += cache_write_1h;
             self.parts.output += output;
             self.unpriced |= !priced.known;
-            let elsewhere = |model: &str| {
-                let moved = Billed { model: model.to_owned(), ..work.clone() };
-                catalog.price(&moved, exchange.timestamp).cost
-            };
             // Work of another model than the one we chose (an advisor, a fallback) costs the same either way.
-            let ours = same_model(catalog, &work.model, exchange.sent_model());
-            self.baselines.requested += if ours { elsewhere(requested) } else { priced.cost };
-            self.baselines.all_opus += if ours { elsewhere(opus) } else { priced.cost };
+            if !same_model(catalog, &work.model, exchange.sent_model()) {
+                self.baselines.requested += priced.cost;
+                self.baselines.all_opus += priced.cost;
+                continue;
+            }
+            let warmed = |model: &str| {
+                let usage = work.usage.warmed(warm_tokens);
+                let stayed = Billed { model: model.to_owned(), usage, ..work.clone() };
+                catalog.price(&stayed, exchange.timestamp).cost
+            };
+            let elsewhere = |model: &str| {
+                if same_model(catalog, model, &work.model) { priced.cost } else { warmed(model) }
+            };
+            self.baselines.requested += elsewhere(requested);
+            self.baselines.all_opus += elsewhere(opus);
+            if moved {
+                self.rewrite += priced.cost - warmed(&work.model);
+            }
         }
         self
     }

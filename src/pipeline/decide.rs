@@ -21,7 +21,7 @@ use crate::wire::meter::Metered;
 /// A request's place in its conversation, to be completed by its answer.
 pub struct Course {
     prefixes: Prefixes,
-    past: Past,
+    pub(super) past: Past,
     workload: Workload,
     /// Tokens of the prompt before this one; 0 for the first.
     before_tokens: u64,

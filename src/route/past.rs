@@ -172,6 +172,13 @@ impl Past {
         warm.map_or(0, |warm| warm.tokens)
     }
 
+    /// Returns the tokens of it that are warm at `at_s` wherever it went: what the model it left, or never went
+    /// to, would have had warm too.
+    #[must_use]
+    pub fn warmest(&self, at_s: i64) -> u64 {
+        self.warm.iter().filter(|warm| warm.until_s > at_s).map(|warm| warm.tokens).max().unwrap_or(0)
+    }
+
     fn note_writer(&mut self, model: &str) {
         if self.wrote.iter().any(|writer| writer == model) {
             return;

@@ -216,6 +216,8 @@ pub struct ExchangeFacts<'a> {
     pub baseline_requested: NanoUsd,
     /// What it would have cost at the opus tier.
     pub baseline_all_opus: NanoUsd,
+    /// What it cost to write a prompt anew that was warm where the conversation was before.
+    pub rewrite: NanoUsd,
     /// What an answer from the response cache would have cost; zero otherwise.
     pub cache_saved: NanoUsd,
     /// What the response cache did; `None` where it was not reached.

@@ -35,6 +35,7 @@ pub struct Metrics {
     tokens: Family<IntCounter>,
     pub(super) cost: Family<IntCounter>,
     pub(super) baseline: Family<IntCounter>,
+    pub(super) rewrite: Family<IntCounter>,
     pub(super) cache_saved: Family<IntCounter>,
     routes: Family<IntCounter>,
     tools: Family<IntCounter>,
@@ -109,6 +110,7 @@ impl Metrics {
             tokens: counter(table::TOKENS)?,
             cost: Family::money(table::COST, &cap),
             baseline: Family::money(table::BASELINE, &cap),
+            rewrite: Family::money(table::REWRITE, &cap),
             cache_saved: Family::money(table::CACHE_SAVED, &cap),
             routes: counter(table::ROUTES)?,
             tools: counter(table::TOOLS)?,
@@ -147,6 +149,7 @@ impl Metrics {
             for baseline in BASELINES {
                 self.baseline.cell(&[tenant, baseline]);
             }
+            self.rewrite.cell(&[tenant]);
             self.cache_saved.cell(&[tenant]);
             self.inflight.cell(&[tenant]);
         }
@@ -193,8 +196,10 @@ impl Metrics {
         count_all(&cells.cost, &facts.cost_parts.fitted_to(facts.cost));
         let baselines = [facts.baseline_requested, facts.baseline_all_opus];
         count_all(&cells.baseline, &baselines.map(|amount| u64::try_from(amount.0).unwrap_or(0)));
-        if facts.cache_saved.0 > 0 {
-            count(self.cache_saved.cell(&[facts.tenant]).as_ref(), facts.cache_saved.0.unsigned_abs());
+        for (family, amount) in [(&self.cache_saved, facts.cache_saved), (&self.rewrite, facts.rewrite)] {
+            if amount.0 > 0 {
+                count(family.cell(&[facts.tenant]).as_ref(), amount.0.unsigned_abs());
+            }
         }
         if let Some(result) = facts.cache {
             self.record_cache(facts.tenant, result);

@@ -154,6 +154,8 @@ table! {
         "Money spent at list price; sums to the journal.";
     BASELINE = "baseline_cost_usd_total", Kind::MoneyCounter, ["tenant", "baseline"],
         "What the same exchanges would have cost without routing.";
+    REWRITE = "prompt_cache_rewrite_cost_usd_total", Kind::MoneyCounter, ["tenant"],
+        "What it cost to write prompts anew that were warm at the model a conversation was moved from.";
     CACHE_SAVED = "response_cache_saved_usd_total", Kind::MoneyCounter, ["tenant"],
         "What answers from the response cache would have cost.";
     ROUTES = "route_decisions_total", Kind::Counter, ["tenant", "requested_tier", "tier", "reason", "mode"],

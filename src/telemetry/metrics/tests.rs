@@ -26,6 +26,7 @@ fn facts<'a>(tenant: &'a str, model: &'a str) -> ExchangeFacts<'a> {
         cost_parts: CostParts { input: NanoUsd(1), output: NanoUsd(2), ..CostParts::default() },
         baseline_requested: NanoUsd(7),
         baseline_all_opus: NanoUsd(9),
+        rewrite: NanoUsd(1_500_000_000),
         cache_saved: NanoUsd::ZERO,
         cache: Some(CacheResult::Miss),
         reason: Some("title"),
@@ -61,6 +62,7 @@ fn an_exchange_is_counted_in_every_metric_it_touches() {
         r#"tercet_tool_results_total{result="error",tenant="acme",tool="Bash"} 1"#,
         r#"tercet_tool_results_total{result="ok",tenant="acme",tool="_other"} 1"#,
         r#"tercet_response_cache_requests_total{result="miss",tenant="acme"} 1"#,
+        r#"tercet_prompt_cache_rewrite_cost_usd_total{tenant="acme"} 1.500000000"#,
         r#"tercet_unpriced_requests_total{model="haiku-5"} 1"#,
         r#"tercet_overhead_seconds_bucket{phase="total",le="0.00025"} 1"#,
         r#"tercet_ratelimit_decisions_total{decision="refused",limit="budget",tenant="acme"} 1"#,
@@ -84,6 +86,7 @@ fn rare_counters_exist_before_their_first_event() {
         r#"tercet_unpriced_requests_total{model="_other"} 0"#,
         r#"tercet_metric_series_dropped_total{metric="tercet_cost_usd_total"} 0"#,
         r#"tercet_ratelimit_decisions_total{decision="refused",limit="requests",tenant="acme"} 0"#,
+        r#"tercet_prompt_cache_rewrite_cost_usd_total{tenant="acme"} 0.000000000"#,
         r#"tercet_response_cache_saved_usd_total{tenant="acme"} 0.000000000"#,
         r#"tercet_inflight_requests{tenant="acme"} 0"#,
     ] {
