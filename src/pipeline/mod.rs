@@ -96,8 +96,11 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     let envelope = read::scan(exchange, &body)?;
     policy::own(exchange, &envelope)?;
     policy::guard(exchange, &envelope)?;
-    let complexity = policy::classify(exchange, &envelope);
-    decide::decide(exchange, &envelope, &complexity)?;
+    {
+        // Ends here, so that it is not carried through the waits below.
+        let complexity = policy::classify(exchange, &envelope);
+        decide::decide(exchange, &envelope, &complexity)?;
+    }
     let ready = arrange(exchange, &envelope, &body, false).await?;
     Ok((body, ready))
 }

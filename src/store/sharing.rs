@@ -217,9 +217,14 @@ impl Accounts {
     /// Returns the ceiling that takes longest to give way; or that the others cannot be asked, where such
     /// requests are refused without them.
     pub async fn hold(&self, claims: Vec<Claim>) -> Result<Reservation, Refused> {
-        let Some(sharing) = &self.ledger.sharing else {
-            return self.reserve(claims).map_err(Refused::Exhausted);
-        };
+        match &self.ledger.sharing {
+            None => self.reserve(claims).map_err(Refused::Exhausted),
+            // Boxed: whoever shares nothing does not carry what asking others takes.
+            Some(sharing) => Box::pin(self.hold_with(sharing, claims)).await,
+        }
+    }
+
+    async fn hold_with(&self, sharing: &Sharing, claims: Vec<Claim>) -> Result<Reservation, Refused> {
         let deadline = tokio::time::Instant::now() + DECIDE_WITHIN;
         let mut answer = None;
         for _ in 0..TRIES {
@@ -251,9 +256,13 @@ impl Accounts {
     /// # Errors
     /// As [`Accounts::hold`].
     pub async fn look_around(&self, claims: &[Claim]) -> Result<(), Refused> {
-        let Some(sharing) = &self.ledger.sharing else {
-            return self.look(claims).map_err(Refused::Exhausted);
-        };
+        match &self.ledger.sharing {
+            None => self.look(claims).map_err(Refused::Exhausted),
+            Some(sharing) => Box::pin(self.look_with(sharing, claims)).await,
+        }
+    }
+
+    async fn look_with(&self, sharing: &Sharing, claims: &[Claim]) -> Result<(), Refused> {
         if !sharing.link.up_soon().await && sharing.closed(claims) {
             return Err(Refused::Unreachable);
         }
