@@ -74,7 +74,7 @@ pub struct Terms {
 /// One billed piece of work: a model, what it used, and on which terms.
 ///
 /// An exchange has one, or one per iteration where the upstream reports `usage.iterations`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Billed {
     /// The model that did the work, as the upstream names it.
     pub model: String,

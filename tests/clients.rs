@@ -115,6 +115,26 @@ async fn the_typescript_sdk_comes_back_after_overload() {
     comes_back_after_overload(AnthropicNode).await;
 }
 
+/// Two questions in both forms, so that each is asked of the upstream once.
+async fn gets_the_same_message_in_either_form(client: Client, scenario: &str) {
+    let house = House::start(&format!("{TENANTS}\n[cache]\nenabled = true\n")).await;
+    client.passes(&house, scenario).await;
+    let caches: Vec<_> = house.records().iter().map(|record| record["cache"].clone()).collect();
+    assert_eq!(caches, ["miss", "hit", "miss", "hit"]);
+    assert_eq!(house.upstream.requests().len(), 2);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_builds_the_same_message_in_either_form() {
+    gets_the_same_message_in_either_form(AnthropicPython, "either_form").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typescript_sdk_builds_the_same_message_in_either_form() {
+    gets_the_same_message_in_either_form(AnthropicNode, "eitherForm").await;
+}
+
 /// The script asks until it is refused; what it is refused with ends all asking.
 async fn stops_at_a_spent_budget(client: Client) {
     is_refused_at_a_spent_budget(client, "spent_budget", 1).await;

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
+use serde::{Deserialize, Serialize};
 
 use super::CachedAnswer;
 use crate::upstream::UpstreamFailure;
@@ -43,7 +44,7 @@ pub enum Departure {
 }
 
 /// What is known of an answer that came whole.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// What the upstream billed for it, which whoever shares it saves.
     pub billed: Vec<Billed>,

@@ -11,6 +11,7 @@
 mod cacheable;
 mod flight;
 mod identity;
+mod packed;
 mod retries;
 
 use std::sync::Arc;
@@ -22,12 +23,14 @@ use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use moka::Expiry;
 use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::wire::forms;
 
 pub use cacheable::{bypass_reason, is_keepable_ending};
 pub use flight::{Departure, Facts, Flight, Reader, Source};
 pub use identity::{CacheKey, Identity, Parts};
+pub use packed::{Fetched, SHARED_MAX_BYTES, pack, shared_name, unpack};
 pub use retries::{Claim, Exact, Retries, WINDOW};
 
 /// Answers by key, weighed by their bytes and those of the requests they are compared with; safe to share between
@@ -35,6 +38,7 @@ pub use retries::{Claim, Exact, Retries, WINDOW};
 pub struct AnswerCache {
     entries: Cache<CacheKey, Arc<Entry>>,
     flights: DashMap<CacheKey, (Identity, Arc<Flight>)>,
+    sharing: Arc<Semaphore>,
 }
 
 /// Where a request stands with the cache.
@@ -90,7 +94,7 @@ impl AnswerCache {
             .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight_bytes())
             .expire_after(TimeToLive)
             .build();
-        Self { entries, flights: DashMap::new() }
+        Self { entries, flights: DashMap::new(), sharing: Arc::new(Semaphore::new(SHARING_MAX)) }
     }
 
     /// Looks for an answer that `accept` takes, kept or on its way; else begins one of at most `max_bytes`.
@@ -125,6 +129,14 @@ impl AnswerCache {
             }
         }
         Boarding::Lead(flight)
+    }
+
+    /// Returns one of the places for telling others of an answer; it is held while they are told.
+    ///
+    /// # Errors
+    /// When all are taken: the answer is then kept here alone.
+    pub fn place_to_share(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.sharing).try_acquire_owned()
     }
 
     /// Takes a flight off that has ended, so that nobody joins it any more.
@@ -239,6 +251,9 @@ impl Expiry<CacheKey, Arc<Entry>> for TimeToLive {
         Some(entry.ttl)
     }
 }
+
+/// Answers that others are being told of at once.
+const SHARING_MAX: usize = 64;
 
 /// Room an entry takes besides its bytes: key, usage, map slots; measured in the hundreds of bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 512;

@@ -8,7 +8,10 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::exchange::Exchange;
 use super::runtime::Tercet;
-use crate::cache::{AnswerCache, CachedAnswer, Exact, Facts, Flight, Identity, Reader, is_keepable_ending};
+use super::share;
+use crate::cache::{
+    AnswerCache, CachedAnswer, Exact, Facts, Fetched, Flight, Identity, Reader, is_keepable_ending,
+};
 use crate::usage::Billed;
 use crate::wire::meter::Metered;
 
@@ -31,6 +34,8 @@ pub(super) struct Shelf {
     pub(super) cache: Arc<AnswerCache>,
     pub(super) identity: Identity,
     pub(super) ttl: Duration,
+    /// How old an answer of another instance may be; `None` where none is wanted.
+    pub(super) oldest: Option<Duration>,
 }
 
 impl Keeping {
@@ -70,6 +75,16 @@ impl Keeping {
         self.flight.write(piece);
     }
 
+    /// Looks whether another instance keeps an answer; gives it to those who wait, and keeps it here.
+    pub(super) async fn fetch(&mut self, exchange: &Exchange) -> Option<Arc<CachedAnswer>> {
+        let shelf = self.shelf.as_ref()?;
+        let Fetched { answer, ttl } = share::fetch(exchange, shelf).await?;
+        shelf.cache.insert(&shelf.identity, Arc::clone(&answer), ttl);
+        self.flight.answer(Arc::clone(&answer));
+        self.landed = Some(Arc::clone(&answer));
+        Some(answer)
+    }
+
     /// Notes that the answer is whole, and keeps it where it may be given again.
     pub(super) fn land(mut self, exchange: &Exchange, metered: &Metered, billed: Vec<Billed>) {
         let facts = Arc::new(Facts {
@@ -85,6 +100,7 @@ impl Keeping {
             && is_keepable_ending(metered.stop_reason.as_deref())
         {
             shelf.cache.insert(&shelf.identity, Arc::clone(&answer), shelf.ttl);
+            share::share(exchange, shelf, Arc::clone(&answer));
         }
         self.landed = Some(answer);
     }

@@ -26,6 +26,7 @@ mod relay;
 mod reply;
 mod reserve;
 mod runtime;
+mod share;
 mod upload;
 mod visitor;
 mod watch;
@@ -120,10 +121,17 @@ async fn arrange(
     let ready = match recall::recall(exchange, envelope, body, alone)? {
         Recalled::Hit(kept) => Ready::Kept(kept),
         Recalled::Join(reader) => Ready::Join(reader),
-        Recalled::Send(keeping) => {
-            reserve::hold(exchange, envelope).await?;
-            reserve::record(exchange).await?;
-            return Ok(Ready::Send(exchange.splice(envelope, body), keeping));
+        Recalled::Send(mut keeping) => {
+            let fetched = match &mut keeping {
+                Some(keeping) => recall::fetch(exchange, keeping).await,
+                None => None,
+            };
+            let Some(kept) = fetched else {
+                reserve::hold(exchange, envelope).await?;
+                reserve::record(exchange).await?;
+                return Ok(Ready::Send(exchange.splice(envelope, body), keeping));
+            };
+            Ready::Kept(kept)
         }
     };
     reserve::hold_request(exchange).await?;

@@ -122,7 +122,10 @@ fn board(
     let cache = &exchange.snapshot.cache;
     let boarding = cache.board(&identity, room, !alone && !wish.refresh, accept);
     let ttl = settings.ttl.min(max_age);
-    Some((boarding, Shelf { cache: Arc::clone(cache), identity, ttl }))
+    Some((
+        boarding,
+        Shelf { cache: Arc::clone(cache), identity, ttl, oldest: (!wish.refresh).then_some(max_age) },
+    ))
 }
 
 /// Gathers what makes the request what it is; `None` where nobody can be told apart who may share its answer.
@@ -182,6 +185,14 @@ fn is_retry(headers: &HeaderMap) -> bool {
 
 fn caller(exchange: &Exchange) -> Option<[u8; 32]> {
     Some(KeyHash::of(headers::presented_key(&exchange.headers).ok().flatten()?).0)
+}
+
+/// Asks the other instances for an answer, where they share theirs; within 50 ms.
+pub(super) async fn fetch(exchange: &mut Exchange, keeping: &mut Keeping) -> Option<Kept> {
+    let answer = keeping.fetch(exchange).await?;
+    let kept = Kept::of(answer, exchange.asked.stream)?;
+    exchange.cache = CacheResult::Hit;
+    Some(kept)
 }
 
 /// Gives a kept answer again; the exchange ends here.

@@ -275,7 +275,8 @@ impl Metrics {
         self.reload_ok.set(0);
     }
 
-    fn record_cache(&self, tenant: &str, result: CacheResult) {
+    /// Counts what the response cache did.
+    pub fn record_cache(&self, tenant: &str, result: CacheResult) {
         count(self.cache_requests.cell(&[tenant, result.name()]).as_ref(), 1);
     }
 

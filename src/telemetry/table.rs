@@ -162,7 +162,7 @@ table! {
         "Route decisions by their decisive reason.";
     TOOLS = "tool_results_total", Kind::Counter, ["tenant", "tool", "result"], "Tool results seen in requests.";
     CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
-        "What the response cache did.";
+        "What the response cache did; `error` counts, besides, shared values that were no answer.";
     LIMIT_DECISIONS = "ratelimit_decisions_total", Kind::Counter, ["tenant", "limit", "decision"],
         "What limits, quotas and budgets decided.";
     SPEND = "tenant_spend_usd", Kind::MoneyGauge, ["tenant", "window"],

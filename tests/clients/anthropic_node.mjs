@@ -44,6 +44,21 @@ const scenarios = {
     assert.equal(final.stop_reason, "end_turn");
   },
 
+  // With the cache on: a message made of kept events, and events made of a kept message.
+  async eitherForm() {
+    for (const [place, firstStreams] of [["Paris", true], ["Rome", false]]) {
+      const messages = [{ role: "user", content: `What is the weather in ${place}?` }];
+      const asked = { model, max_tokens: 2000, tools: [weather], messages };
+      const streamed = () => client.messages.stream(asked).finalMessage();
+      const whole = () => client.messages.create(asked);
+      const first = await (firstStreams ? streamed() : whole());
+      const second = await (firstStreams ? whole() : streamed());
+      const plain = (message) => JSON.parse(JSON.stringify(message, (_, value) => value ?? undefined));
+      assert.deepEqual(plain(first), plain(second));
+      assert.equal(first.stop_reason, "tool_use");
+    }
+  },
+
   async streamEvents() {
     const events = await client.messages.create({
       model,

@@ -65,6 +65,29 @@ def stream():
     assert final.usage.output_tokens > 0, final.usage
 
 
+def either_form():
+    """With the cache on: a message made of kept events, and events made of a kept message."""
+    for place, first_streams in [("Paris", True), ("Rome", False)]:
+        asked = {
+            "model": MODEL,
+            "max_tokens": 2000,
+            "tools": [WEATHER],
+            "messages": [{"role": "user", "content": f"What is the weather in {place}?"}],
+        }
+
+        def streamed():
+            with CLIENT.messages.stream(**asked) as events:
+                return events.get_final_message()
+
+        def whole():
+            return CLIENT.messages.create(**asked)
+
+        first, second = [streamed(), whole()] if first_streams else [whole(), streamed()]
+        messages = [answer.model_dump(mode="json", exclude_none=True) for answer in (first, second)]
+        assert messages[0] == messages[1], messages
+        assert first.stop_reason == "tool_use" and first.content[-1].input, first
+
+
 def stream_async():
     async def run():
         client = anthropic.AsyncAnthropic(base_url=os.environ["BASE_URL"], api_key=os.environ["API_KEY"])
