@@ -239,19 +239,66 @@ async fn a_hit_counts_as_a_request_and_costs_no_budget() {
     house.stop().await;
 }
 
+/// Asks with headers until the kept answer is no longer given, ten seconds at most.
+async fn until_missed(house: &House, headers: &[(&str, &str)], body: &str) {
+    for _ in 0..200 {
+        if again(house, headers, body).await == "miss" {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("still kept after ten seconds");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_is_kept_for_its_time() {
     let house = House::start(&cached("ttl = \"2s\"", "")).await;
     assert_eq!(again(&house, &[], &question()).await, "miss");
     assert_eq!(again(&house, &[], &question()).await, "hit");
-    let mut found = String::new();
-    for _ in 0..200 {
-        found = again(&house, &[], &question()).await;
-        if found == "miss" {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    until_missed(&house, &[], &question()).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_keeps_answers_for_a_time_of_its_own() {
+    let house = House::start(&cached("ttl = \"1h\"", "[tenants.acme.cache]\nttl = \"1s\"")).await;
+    let rival = [("x-api-key", RIVAL)];
+    assert_eq!(again(&house, &rival, &question()).await, "miss");
+    assert_eq!(again(&house, &[], &question()).await, "miss");
+    until_missed(&house, &[], &question()).await;
+    assert_eq!(again(&house, &rival, &question()).await, "hit", "the other's holds");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_gets_no_answer_older_than_it_takes() {
+    let house = House::start(&cached("ttl = \"1h\"", "")).await;
+    let age = |seconds: &'static str| [("x-tercet-cache", seconds)];
+    assert_eq!(again(&house, &[], &question()).await, "miss");
+    assert_eq!(again(&house, &age("max-age=3600"), &question()).await, "hit");
+    // Every renewal is kept for a second at most, so that it is missed by those who take any age as well.
+    until_missed(&house, &age("max-age=1"), &question()).await;
+    until_missed(&house, &[], &question()).await;
+    assert_eq!(again(&house, &[], &question()).await, "hit", "kept for an hour again");
+    for wrong in ["max-age=soon", "max-age=-1", "max-age", "never"] {
+        let refused = post(&house, "", &age(wrong), &question()).await;
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert!(String::from_utf8_lossy(&refused.body).contains("max-age=SECONDS"), "{wrong}");
     }
-    assert_eq!(found, "miss", "not within ten seconds");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_gets_nothing_that_is_kept() {
+    let house = House::start(&cached("", "")).await;
+    assert_eq!(again(&house, &[], &question()).await, "miss");
+    assert_eq!(again(&house, &[], &question()).await, "hit");
+    let url = format!("{}/admin/v1/keys/acme-1", house.admin_url);
+    let revoked = send(Method::DELETE, &url, &[("content-type", "application/json")], "").await;
+    assert_eq!(revoked.status, 200, "{:?}", revoked.body);
+    let refused = post(&house, "", &[], &question()).await;
+    assert_eq!((refused.status, refused.header("x-tercet-cache")), (401, ""));
+    assert_eq!(refused.json()["error"]["type"], "authentication_error");
+    assert_eq!(house.upstream.bill().len(), 1);
     house.stop().await;
 }
