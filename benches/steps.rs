@@ -284,7 +284,7 @@ fn metrics(ground: &Ground) {
         tier: Tier::Haiku,
         outcome: Outcome::Ok,
         stream: false,
-        duration: Duration::from_millis(900),
+        duration: Some(Duration::from_millis(900)),
         time_to_first_token: Some(Duration::from_millis(300)),
         usage: USAGE,
         cost: NanoUsd(700),

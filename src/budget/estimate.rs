@@ -100,6 +100,20 @@ impl Estimate {
         Self { prompt_tokens, input_tokens, output_tokens, max_output_tokens, cost, max_cost }
     }
 
+    /// Returns what so many requests of this size come to.
+    #[must_use]
+    pub const fn times(self, count: u64) -> Self {
+        let money = if count > i64::MAX as u64 { i64::MAX } else { count.cast_signed() };
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_mul(count),
+            input_tokens: self.input_tokens.saturating_mul(count),
+            output_tokens: self.output_tokens.saturating_mul(count),
+            max_output_tokens: self.max_output_tokens.saturating_mul(count),
+            cost: NanoUsd(self.cost.0.saturating_mul(money)),
+            max_cost: NanoUsd(self.max_cost.0.saturating_mul(money)),
+        }
+    }
+
     /// Returns prompt and usual answer together.
     #[must_use]
     pub const fn total_tokens(&self) -> u64 {

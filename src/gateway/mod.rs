@@ -139,6 +139,7 @@ impl Gateway {
         if let Some(link) = &tercet.runtime.counters {
             background.spawn(change_stream::share(Arc::clone(&control), Arc::clone(link), ended.clone()));
         }
+        background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);

@@ -1,9 +1,10 @@
 //! From a configuration and a journal to a gateway that knows what was spent, who owns what, and where it stands.
 
+use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -17,9 +18,12 @@ use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{Config, Tiers};
-use crate::journal::{Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, Rollup};
+use crate::id::RequestId;
+use crate::journal::{
+    Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, ReservationRecord, Rollup,
+};
 use crate::limit::{Gate, GateKind, TenantGates};
-use crate::pipeline::{Runtime, Snapshot, Tercet};
+use crate::pipeline::{Batches, Held, Runtime, Share, Snapshot, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
@@ -35,18 +39,23 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     let workloads = Workloads::default();
     workloads.take(workload::load(&snapshot.config.journal.path.join(workload::FILE))?);
     let shared = shared::shared(&snapshot.config)?;
-    let views = Views {
+    let mut views = Views {
         accounts: Accounts::shared(clock.clone(), shared.sharing.clone()),
         rollup: Arc::new(Rollup::new()),
         recent: Recent::default(),
         ownership: Ownership::default(),
         now: clock.now(),
+        batches: HashMap::new(),
+        open: Batches::default(),
     };
     let settings = &snapshot.config.journal;
     let (journal, recovered) =
         Journal::open(settings, &clock, |_, entry| views.add(&snapshot.directory, &entry))?;
-    report(&recovered);
-    for reservation in &recovered.unsettled {
+    let (held, lost): (Vec<_>, Vec<_>) =
+        recovered.unsettled.iter().cloned().partition(|held| views.batch_of(held).is_some());
+    report(&recovered, lost.len());
+    views.hold_again(&snapshot.directory, held, clock.instant());
+    for reservation in &lost {
         let record = ExchangeRecord::lost(reservation);
         let appended = journal.append(&record.clone().into());
         views.add(&snapshot.directory, &record.into());
@@ -69,6 +78,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         counters: shared.counters,
         answers: shared.answers,
         headroom: Headroom::default(),
+        batches: views.open,
         forecast: Forecast::default(),
         journal,
         rollup: views.rollup,
@@ -138,10 +148,13 @@ struct Views {
     recent: Recent,
     ownership: Ownership,
     now: Timestamp,
+    /// By the exchange that made a batch: its id, and the models that were held for.
+    batches: HashMap<RequestId, (Option<String>, Vec<String>)>,
+    open: Batches,
 }
 
 impl Views {
-    fn add(&self, directory: &Directory, entry: &Entry) {
+    fn add(&mut self, directory: &Directory, entry: &Entry) {
         match entry {
             Entry::Exchange(record) => {
                 self.rollup.add(record);
@@ -154,9 +167,40 @@ impl Views {
             Entry::Object(record) => {
                 let kind: ObjectType = record.object_type;
                 self.ownership.claim(kind, &record.object_id, &record.tenant);
+                if let Some((id, _)) = self.batches.get_mut(&record.request_id) {
+                    *id = Some(record.object_id.clone());
+                }
             }
-            Entry::Reservation(_) | Entry::Admin(_) | Entry::Open(_) | Entry::Checkpoint(_) => {}
+            Entry::Reservation(held) => {
+                if let Some(batch) = &held.batch {
+                    let (_, models) = self.batches.entry(batch.clone()).or_default();
+                    models.push(held.sent_model.clone());
+                }
+            }
+            Entry::Admin(_) | Entry::Open(_) | Entry::Checkpoint(_) => {}
         }
+    }
+
+    /// Returns the upstream's id of the batch for which this was held, where it was made.
+    fn batch_of(&self, held: &ReservationRecord) -> Option<&str> {
+        self.batches.get(held.batch.as_ref()?)?.0.as_deref()
+    }
+
+    /// Takes up batches whose results were not known when the process ended.
+    fn hold_again(&self, directory: &Directory, held: Vec<ReservationRecord>, now: Instant) {
+        let mut open: HashMap<String, Held> = HashMap::new();
+        for record in held {
+            let Some((Some(id), models)) = record.batch.as_ref().and_then(|batch| self.batches.get(batch))
+            else {
+                continue;
+            };
+            let user = record.user_id.as_deref().unwrap_or_default();
+            let levels = directory.levels_of(&record.tenant, user, record.key_id.as_deref());
+            let batch = open.entry(id.clone()).or_default();
+            batch.models.clone_from(models);
+            batch.shares.extend(Share::again(record, &levels, &self.accounts));
+        }
+        open.into_iter().for_each(|(id, batch)| self.open.open(&id, batch, now));
     }
 
     /// Counts what was spent in periods that may still run; a month is the longest.
@@ -181,15 +225,12 @@ impl Views {
     }
 }
 
-fn report(recovered: &Recovered) {
+fn report(recovered: &Recovered, lost: usize) {
     for torn in &recovered.torn {
         tracing::warn!(file = %torn.file.display(), "a last line that a crash left unfinished was cut off");
     }
-    if !recovered.unsettled.is_empty() {
-        tracing::warn!(
-            exchanges = recovered.unsettled.len(),
-            "exchanges that a crash cut short are charged at their estimate"
-        );
+    if lost > 0 {
+        tracing::warn!(exchanges = lost, "exchanges that a crash cut short are charged at their estimate");
     }
     tracing::info!(records = recovered.records, segments = recovered.segments, "journal read");
 }

@@ -296,6 +296,9 @@ pub struct ReservationRecord {
     pub estimate_nanousd: NanoUsd,
     /// The tokens held, all kinds together.
     pub estimate_tokens: u64,
+    /// For one model's share of a batch: the exchange that made the batch. Held until the results are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<RequestId>,
 }
 
 /// An upstream object and who owns it.

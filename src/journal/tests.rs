@@ -48,6 +48,7 @@ fn reservation(request_id: &RequestId, nanousd: i64) -> Entry {
         tier: Tier::Haiku,
         estimate_nanousd: NanoUsd(nanousd),
         estimate_tokens: 50,
+        batch: None,
     })
 }
 

@@ -106,6 +106,9 @@ impl ReservationRecord {
         object.word("tier", self.tier.name());
         object.number("estimate_nanousd", self.estimate_nanousd.0);
         object.count("estimate_tokens", self.estimate_tokens);
+        if let Some(batch) = &self.batch {
+            object.text("batch", batch.as_str());
+        }
         object.end()
     }
 }

@@ -6,10 +6,12 @@ use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
+use super::runtime::Tercet;
+use crate::config::Mode;
 use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
 use crate::money::NanoUsd;
 use crate::route::Origin;
-use crate::telemetry::{self, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
+use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
 use crate::wire::error::Refusal;
 use crate::wire::headers;
 use crate::wire::meter::Metered;
@@ -99,7 +101,7 @@ pub(super) fn publish(
         tier: exchange.tier(),
         outcome: outcome(record.outcome),
         stream: record.stream,
-        duration: runtime.clock.instant().duration_since(exchange.begun),
+        duration: Some(runtime.clock.instant().duration_since(exchange.begun)),
         time_to_first_token: exchange.first_content.map(|at| at.duration_since(exchange.begun)),
         usage: bill.usage,
         cost: bill.cost,
@@ -124,6 +126,48 @@ pub(super) fn publish(
     let line = Entry::Exchange(record).to_line();
     telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));
     line
+}
+
+/// Adds what one model's share of a batch came to to the sums and the metrics, logs it, and writes it down.
+pub(super) fn publish_batch(tercet: &Tercet, record: ExchangeRecord, parts: CostParts, unpriced: bool) {
+    let runtime = &tercet.runtime;
+    let record = Arc::new(record);
+    runtime.rollup.add(&record);
+    runtime.recent.add(Arc::clone(&record));
+    let snapshot = tercet.snapshot.load();
+    let model = snapshot.catalog.model(&record.requested_model).map_or("_other", |model| &model.id);
+    runtime.metrics.record_exchange(&ExchangeFacts {
+        tenant: &record.tenant,
+        model,
+        requested_tier: record.tier,
+        tier: record.tier,
+        outcome: outcome(record.outcome),
+        stream: false,
+        duration: None,
+        time_to_first_token: None,
+        usage: record.usage(),
+        cost: record.cost_nanousd,
+        cost_parts: parts,
+        baseline_requested: record.baseline_nanousd.requested,
+        baseline_all_opus: record.baseline_nanousd.all_opus,
+        rewrite: NanoUsd::ZERO,
+        cache_saved: NanoUsd::ZERO,
+        cache: None,
+        reason: None,
+        mode: Mode::Off,
+        unpriced,
+        tools: &[],
+    });
+    let request_id = record.request_id.clone();
+    let line = Entry::Exchange(record).to_line();
+    telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));
+    // Queued here and now, in the order of the settling; what is waited for is the write.
+    let appended = runtime.journal.append_line(line);
+    runtime.tasks.spawn(async move {
+        if let Err(failure) = appended.await {
+            tracing::error!(%request_id, %failure, "journal record not written yet");
+        }
+    });
 }
 
 /// Logs a refusal that gets no record.

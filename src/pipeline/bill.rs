@@ -1,5 +1,7 @@
 //! What an exchange used and cost, from what the upstream said or, where it could not say, an upper estimate.
 
+use jiff::Timestamp;
+
 use super::exchange::Exchange;
 use super::finish::{Ending, Seen};
 use crate::budget::Estimate;
@@ -9,6 +11,37 @@ use crate::money::NanoUsd;
 use crate::telemetry::CostParts;
 use crate::usage::{Billed, Terms, Usage};
 use crate::wire::meter::Metered;
+
+/// What a bill is priced by.
+pub(super) struct Pricing<'a> {
+    pub(super) catalog: &'a Catalog,
+    /// The model of the opus tier.
+    pub(super) opus: &'a str,
+    /// The model that would have answered without routing.
+    pub(super) requested: &'a str,
+    /// The model that was sent to.
+    pub(super) sent: &'a str,
+    /// Dates prices.
+    pub(super) at: Timestamp,
+    /// How much of the prompt would have been warm in a conversation that had stayed where it began.
+    pub(super) warm_tokens: u64,
+}
+
+impl<'a> Pricing<'a> {
+    fn of(exchange: &'a Exchange) -> Self {
+        Self {
+            catalog: &exchange.snapshot.catalog,
+            opus: &exchange.snapshot.config.tiers.opus,
+            requested: exchange.requested_model(),
+            sent: exchange.sent_model(),
+            at: exchange.timestamp,
+            warm_tokens: exchange
+                .course
+                .as_ref()
+                .map_or(0, |course| course.past.warmest(exchange.timestamp.as_second())),
+        }
+    }
+}
 
 /// The reckoning of one exchange.
 #[derive(Clone, Debug)]
@@ -39,7 +72,7 @@ impl Bill {
         Self::of(Vec::new(), UsageSource::Upstream)
     }
 
-    fn of(billed: Vec<Billed>, source: UsageSource) -> Self {
+    pub(super) fn of(billed: Vec<Billed>, source: UsageSource) -> Self {
         let mut usage = Usage::default();
         billed.iter().for_each(|work| usage.add(&work.usage));
         Self {
@@ -70,12 +103,12 @@ impl Bill {
         } else {
             Self::of(vec![estimate(exchange, metered, seen, ending)], UsageSource::Estimate)
         };
-        bill.priced(exchange)
+        bill.priced(&Pricing::of(exchange))
     }
 
     /// Reckons what a kept answer would have cost again.
     pub(super) fn saved(exchange: &Exchange, billed: &[Billed]) -> Self {
-        Self::of(billed.to_vec(), UsageSource::Upstream).priced(exchange)
+        Self::of(billed.to_vec(), UsageSource::Upstream).priced(&Pricing::of(exchange))
     }
 
     /// Reckons a request whose answer never came although the upstream may have worked on it.
@@ -84,24 +117,20 @@ impl Bill {
         let usage =
             Usage { input_tokens: held.prompt_tokens, output_tokens: held.output_tokens, ..Usage::default() };
         let work = Billed { model: exchange.sent_model().to_owned(), usage, terms: exchange.asked.terms };
-        Self::of(vec![work], UsageSource::Estimate).priced(exchange)
+        Self::of(vec![work], UsageSource::Estimate).priced(&Pricing::of(exchange))
     }
 
-    fn priced(mut self, exchange: &Exchange) -> Self {
-        let catalog = &exchange.snapshot.catalog;
-        let requested = exchange.requested_model();
-        let opus = &exchange.snapshot.config.tiers.opus;
-        let moved = !same_model(catalog, requested, exchange.sent_model());
-        let at_s = exchange.timestamp.as_second();
-        let warm_tokens = exchange.course.as_ref().map_or(0, |course| course.past.warmest(at_s));
+    /// Adds up what each piece of work cost, and would have cost elsewhere.
+    pub(super) fn priced(mut self, pricing: &Pricing<'_>) -> Self {
+        let Pricing { catalog, opus, requested, sent, at, warm_tokens } = *pricing;
+        let moved = !same_model(catalog, requested, sent);
         for work in &mut self.billed {
             // An answer that names no model, or a dated form of the one sent to, is that model's.
-            let sent = exchange.sent_model();
             if work.model.is_empty() || (catalog.model(&work.model).is_none() && work.model.starts_with(sent))
             {
                 sent.clone_into(&mut work.model);
             }
-            let priced = catalog.price(work, exchange.timestamp);
+            let priced = catalog.price(work, at);
             let [input, cache_read, cache_write_5m, cache_write_1h, output] = priced.by_kind;
             self.cost += priced.cost;
             self.parts.input += input;
@@ -111,7 +140,7 @@ impl Bill {
             self.parts.output += output;
             self.unpriced |= !priced.known;
             // Work of another model than the one we chose (an advisor, a fallback) costs the same either way.
-            if !same_model(catalog, &work.model, exchange.sent_model()) {
+            if !same_model(catalog, &work.model, sent) {
                 self.baselines.requested += priced.cost;
                 self.baselines.all_opus += priced.cost;
                 continue;
@@ -119,7 +148,7 @@ impl Bill {
             let warmed = |model: &str| {
                 let usage = work.usage.warmed(warm_tokens);
                 let stayed = Billed { model: model.to_owned(), usage, ..work.clone() };
-                catalog.price(&stayed, exchange.timestamp).cost
+                catalog.price(&stayed, at).cost
             };
             let elsewhere = |model: &str| {
                 if same_model(catalog, model, &work.model) { priced.cost } else { warmed(model) }

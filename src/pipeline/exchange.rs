@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::batch::Holding;
 use super::decide::Course;
 use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
@@ -77,6 +78,8 @@ pub struct Exchange {
     pub cache: CacheResult,
     /// What is held for it.
     pub reservation: Option<Reservation>,
+    /// What is held for the batch it makes.
+    pub holding: Option<Arc<Holding>>,
     /// What it may come to, where that was reckoned.
     pub estimate: Option<Estimate>,
     /// Tries at the upstream.
@@ -138,6 +141,7 @@ impl Exchange {
             course: None,
             cache: CacheResult::Bypass,
             reservation: None,
+            holding: None,
             estimate: None,
             attempts: 0,
             upstream_request_id: None,

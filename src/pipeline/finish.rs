@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, forward, reply};
+use super::{account, decide, forward, reply, settle_batch};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -153,11 +153,16 @@ pub(super) async fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Respon
 /// Where our own deadline passed the upstream may have done the work: that is charged at the estimate. Where it
 /// was never reached, or closed the connection without a byte, nothing is.
 pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
-    let Unanswered { exchange, failure } = unanswered;
+    let Unanswered { mut exchange, failure } = unanswered;
     let waited = failure.phase == Phase::Wait && failure.kind == FailureKind::Timeout;
     let bill =
         if waited && exchange.endpoint.is_message() { Bill::at_estimate(&exchange) } else { Bill::nothing() };
-    Box::pin(refuse_at(exchange, &forward::refusal(&failure), bill)).await
+    let refusal = match exchange.holding.take() {
+        Some(holding) => settle_batch::unmade(&exchange, &holding, waited),
+        None => None,
+    };
+    let refusal = refusal.unwrap_or_else(|| forward::refusal(&failure));
+    Box::pin(refuse_at(exchange, &refusal, bill)).await
 }
 
 async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {

@@ -5,6 +5,7 @@
 //! paths) goes through `passthrough`, with the same identification, credential and ownership rules.
 
 mod account;
+mod batch;
 mod bill;
 mod charge;
 mod decide;
@@ -26,6 +27,7 @@ mod relay;
 mod reply;
 mod reserve;
 mod runtime;
+mod settle_batch;
 mod share;
 mod upload;
 mod visitor;
@@ -42,11 +44,13 @@ use crate::wire::error::Refusal;
 use keeping::Keeping;
 use recall::{Kept, Recalled};
 
+pub use batch::{Batches, Held, Share};
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
 pub use explain::{explain_body, explain_record};
 pub use relay::{DRAIN_TIMEOUT, Reply};
 pub use runtime::{Runtime, Snapshot, Tercet};
+pub use settle_batch::watch_batches;
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
 ///

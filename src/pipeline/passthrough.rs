@@ -11,12 +11,13 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 
+use super::batch::Holding;
 use super::dispatch::{Refused, refuse_unheard};
 use super::exchange::Exchange;
 use super::forward::{self, Forwarded};
 use super::relay::{self, Reply};
 use super::upload::Upload;
-use super::{finish, listing, policy, reply, reserve};
+use super::{finish, listing, policy, reply, reserve, settle_batch};
 use crate::config::{Credential, is_kept_apart};
 use crate::journal::{ObjectRecord, ObjectType};
 use crate::upstream::{RequestBody, Route};
@@ -79,7 +80,10 @@ fn path_is_allowed(exchange: &Exchange) -> bool {
     })
 }
 
-async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
+async fn send(mut exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Response<Reply> {
+    if matches!(route, Route::BatchCreate) {
+        exchange.holding = Holding::of(&exchange);
+    }
     let body = match route {
         // Without a body there is nothing that could not be sent again where a kept connection has gone stale.
         _ if body.is_end_stream() && !matches!(route, Route::BatchCreate) => RequestBody::empty(),
@@ -89,6 +93,14 @@ async fn send(exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> Resp
     let kind = object_of(route).map(|(kind, _)| kind);
     if let Some(made) = made_by(route) {
         return create(exchange, body, made).await;
+    }
+    match route {
+        // Its results go with it.
+        Route::BatchDelete { id } => settle_batch::look_first(&exchange, id).await,
+        Route::Batch { id } | Route::BatchCancel { id } | Route::BatchResults { id } => {
+            settle_batch::look_too(&exchange, id);
+        }
+        _ => {}
     }
     match forward::cross(exchange, body, None).await {
         Err(refused) => refused,
@@ -121,14 +133,27 @@ async fn create(exchange: Box<Exchange>, body: RequestBody, made: ObjectType) ->
 
 /// Answers with an object whose owner or results have to be known: read whole, remembered, spliced.
 async fn described(forwarded: Forwarded, made: Option<ObjectType>) -> Response<Reply> {
+    let mut forwarded = forwarded;
+    let tercet = Arc::clone(&forwarded.exchange.tercet);
+    let mut held = forwarded.exchange.holding.take().map(|holding| holding.outcome().0).unwrap_or_default();
+    let status = forwarded.response.status();
+    if !status.is_success() {
+        settle_batch::release(&tercet, held, status.as_u16());
+        held = Vec::new();
+    }
     let (exchange, mut head, body) = match whole(forwarded).await {
         Ok(answer) => answer,
-        Err(refused) => return refused,
+        Err(refused) => {
+            settle_batch::charge_as_held(&tercet, held);
+            return refused;
+        }
     };
-    if head.status.is_success()
-        && let (Some(kind), Some((_, id))) = (made, objects::object_id(&body))
-    {
-        claim(&exchange, kind, &id).await;
+    match (made, objects::object_id(&body)) {
+        (Some(kind), Some((_, id))) if head.status.is_success() => {
+            claim(&exchange, kind, &id).await;
+            tercet.runtime.batches.open(&id, held.into(), tercet.runtime.clock.instant());
+        }
+        _ => settle_batch::charge_as_held(&tercet, held),
     }
     let body = results_through_us(&exchange, body);
     dress_whole(&exchange, &mut head);
@@ -165,11 +190,14 @@ pub(super) fn dress_whole(exchange: &Exchange, head: &mut Parts) {
 
 /// Remembers that the caller's tenant made an object, in memory and in the journal.
 async fn claim(exchange: &Exchange, kind: ObjectType, id: &str) {
-    if !owns_objects(exchange) {
+    // A batch is written down whoever's credential made it, for what is held for it.
+    if !owns_objects(exchange) && kind != ObjectType::Batch {
         return;
     }
     let runtime = &exchange.tercet.runtime;
-    runtime.ownership.claim(kind, id, exchange.tenant());
+    if owns_objects(exchange) {
+        runtime.ownership.claim(kind, id, exchange.tenant());
+    }
     let record = ObjectRecord {
         timestamp: exchange.timestamp,
         object_type: kind,

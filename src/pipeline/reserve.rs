@@ -3,8 +3,7 @@
 use super::charge;
 use super::exchange::Exchange;
 use crate::budget::{Estimate, PromptSize, Tokenizer, estimate_tokens};
-use crate::catalog;
-use crate::config::Reserve;
+use crate::catalog::{self, Catalog};
 use crate::journal::ReservationRecord;
 use crate::telemetry::Phase;
 use crate::usage::Billed;
@@ -48,12 +47,7 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
     else {
         return Ok(());
     };
-    // What a crash leaves is charged at what was held.
-    let at_most = identity.levels.iter().any(|level| level.ceilings.budget.reserve == Reserve::Max);
-    let (cost, tokens) = match at_most {
-        true => (estimate.max_cost, estimate.max_total_tokens()),
-        false => (estimate.cost, estimate.total_tokens()),
-    };
+    let (cost, tokens) = charge::held(identity, &estimate);
     let record = ReservationRecord {
         timestamp: exchange.timestamp,
         request_id: exchange.id.clone(),
@@ -64,6 +58,7 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
         tier: exchange.tier(),
         estimate_nanousd: cost,
         estimate_tokens: tokens,
+        batch: None,
     };
     let noted = exchange.tercet.runtime.journal.note(&record.into()).await;
     if let Err(failure) = noted {
@@ -76,15 +71,7 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
 fn estimate(exchange: &Exchange, envelope: &Envelope<'_>) -> Estimate {
     let snapshot = &exchange.snapshot;
     let model = exchange.sent_model();
-    let tokenizer = match snapshot
-        .catalog
-        .model(model)
-        .and_then(|model| model.accepts.as_ref())
-        .map(|accepts| accepts.tokenizer)
-    {
-        Some(catalog::Tokenizer::Old) => Tokenizer::Old,
-        _ => Tokenizer::New,
-    };
+    let tokenizer = tokenizer(&snapshot.catalog, model);
     let size = PromptSize {
         body_bytes: envelope.body.len(),
         payload_bytes: envelope.history.payload_bytes,
@@ -102,6 +89,15 @@ fn estimate(exchange: &Exchange, envelope: &Envelope<'_>) -> Estimate {
         let work = Billed { model: model.to_owned(), usage: *usage, terms };
         snapshot.catalog.price(&work, exchange.timestamp).cost
     })
+}
+
+/// Returns how a model counts; one that is not known counts as the newer ones do, which is more.
+pub(super) fn tokenizer(catalog: &Catalog, model: &str) -> Tokenizer {
+    let accepts = catalog.model(model).and_then(|model| model.accepts.as_ref());
+    match accepts.map(|accepts| accepts.tokenizer) {
+        Some(catalog::Tokenizer::Old) => Tokenizer::Old,
+        _ => Tokenizer::New,
+    }
 }
 
 /// No model writes more, whatever `max_tokens` says; upstream refuses such a request.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
+use super::batch::Batches;
 use crate::budget::Forecast;
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
@@ -62,6 +63,8 @@ pub struct Runtime {
     pub answers: Option<Arc<Link>>,
     /// What is left of the upstream's rate limits.
     pub headroom: Headroom,
+    /// Batches whose results are not known.
+    pub batches: Batches,
     /// Learned sizes of answers.
     pub forecast: Forecast,
     /// The record of what happened.

@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use super::batch::Holding;
 use super::exchange::Exchange;
 use super::runtime::{Snapshot, Tercet};
 use crate::config::Tiers;
@@ -25,6 +27,9 @@ use crate::wire::batch::{BatchRewriter, Named, NamedKind};
 pub(super) struct Upload {
     inner: Incoming,
     rewriter: Option<BatchRewriter>,
+    /// Of a batch: what holds it to budgets once all that it asks for is known.
+    holding: Option<Arc<Holding>>,
+    taking: Option<Taking>,
     /// Parts of the last chunk that are still to be sent.
     ready: VecDeque<Bytes>,
     snapshot: Arc<Snapshot>,
@@ -37,6 +42,9 @@ pub(super) struct Upload {
     alarm: Pin<Box<Sleep>>,
     silence: Duration,
 }
+
+/// Holding a batch, before the end of its body is sent.
+type Taking = JoinHandle<Result<(), BodyProblem>>;
 
 /// The tenant that sends a batch.
 struct Owner {
@@ -54,7 +62,8 @@ impl Upload {
     pub(super) fn batch(inner: Incoming, exchange: &Exchange) -> Self {
         let owner = super::passthrough::owns_objects(exchange)
             .then(|| Owner { tercet: Arc::clone(&exchange.tercet), tenant: exchange.tenant().to_owned() });
-        Self { owner, ..Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES) }
+        let holding = exchange.holding.clone();
+        Self { owner, holding, ..Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES) }
     }
 
     fn new(inner: Incoming, exchange: &Exchange, rewriter: Option<BatchRewriter>, max_bytes: u64) -> Self {
@@ -62,6 +71,8 @@ impl Upload {
         Self {
             inner,
             rewriter,
+            holding: None,
+            taking: None,
             ready: VecDeque::new(),
             snapshot: Arc::clone(&exchange.snapshot),
             owner: None,
@@ -130,6 +141,11 @@ impl Body for Upload {
             if let Some(part) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(part))));
             }
+            if let Some(taking) = &mut self.taking {
+                ready!(Pin::new(taking).poll(context))??;
+                self.taking = None;
+                return Poll::Ready(None);
+            }
             let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
                 ready!(self.alarm.as_mut().poll(context));
                 return Poll::Ready(Some(Err("the request's body stopped coming".into())));
@@ -143,20 +159,26 @@ impl Body for Upload {
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
-                    self.rewriter.take().map(BatchRewriter::finish).transpose()?;
-                    return Poll::Ready(None);
+                    let summary = self.rewriter.take().map(BatchRewriter::finish).transpose()?;
+                    match self.holding.take().zip(summary) {
+                        // A task of its own: what it has begun to hold is never forgotten half-way.
+                        Some((holding, summary)) => self.taking = Some(holding.begin(summary)),
+                        None => return Poll::Ready(None),
+                    }
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rewriter.is_none() && self.ready.is_empty() && self.inner.is_end_stream()
+        let open = self.rewriter.is_some() || self.taking.is_some();
+        !open && self.ready.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         // A batch may change its size on the way; anything else keeps the length its client announced.
-        if self.rewriter.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        let batch = self.rewriter.is_some() || self.taking.is_some();
+        if batch { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Message batches: create, list, retrieve, cancel, delete and results.
 //!
-//! Items are answered at creation, but stay hidden until the batch ends: at once, or after a scripted delay. Visible
-//! only to the account that created them; `results_url` is absolute on this server's own address.
+//! Items are answered at creation, but stay hidden and are not billed until the batch ends: at once, or after a
+//! scripted delay; after a day those that are not done expire. Visible only to the account that created them; `results_url` is absolute on this server's own address.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ use super::fault::Fault;
 use super::messages;
 use super::paging;
 use super::shape::Endpoint;
-use super::state::{State, rfc3339};
+use super::state::{Settlement, State, rfc3339};
 
 /// A batch and its results.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Batch {
     id: String,
     account: String,
@@ -22,10 +22,13 @@ pub(super) struct Batch {
     ends_ms: i64,
     canceled_ms: Option<i64>,
     results: Vec<Value>,
+    /// What is billed at the end.
+    unbilled: Vec<Settlement>,
 }
 
 /// Answers a request below `/v1/messages/batches`; `rest` is the path after it.
 pub(super) fn route(rest: &str, call: &Call, script: &[Behaviour], state: &State) -> Result<Reply, Fault> {
+    state.bill_batches();
     let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
     match (call.method.as_str(), parts.as_slice()) {
         ("POST", []) => create(call, script, state).map(Reply::Json),
@@ -55,12 +58,23 @@ impl Batch {
         now_ms >= self.ends_ms
     }
 
+    /// Takes what is to be billed now, once.
+    pub(super) fn take_due(&mut self, now_ms: i64) -> Vec<Settlement> {
+        if self.ended(now_ms) { std::mem::take(&mut self.unbilled) } else { Vec::new() }
+    }
+
+    /// Lets every request come to nothing.
+    fn give_up(&mut self, kind: &str) {
+        self.unbilled.clear();
+        for result in &mut self.results {
+            result["result"] = json!({ "type": kind });
+        }
+    }
+
     fn cancel(&mut self, now_ms: i64) {
         self.canceled_ms = Some(now_ms);
         self.ends_ms = now_ms;
-        for result in &mut self.results {
-            result["result"] = json!({ "type": "canceled" });
-        }
+        self.give_up("canceled");
     }
 
     fn json(&self, now_ms: i64, url: &str) -> Value {
@@ -80,7 +94,7 @@ impl Batch {
                 "succeeded": count("succeeded"),
                 "errored": count("errored"),
                 "canceled": count("canceled"),
-                "expired": 0,
+                "expired": count("expired"),
             },
             "created_at": rfc3339(self.created_ms),
             "expires_at": rfc3339(self.created_ms + DAY_MS),
@@ -133,38 +147,46 @@ fn create(call: &Call, script: &[Behaviour], state: &State) -> Result<Value, Fau
         Behaviour::BatchDelay { ms } => i64::try_from(*ms).ok(),
         _ => None,
     });
-    let results = requests.iter().map(|request| item(request, call, state)).collect();
+    let (results, billed): (Vec<_>, Vec<_>) =
+        requests.iter().map(|request| item(request, call, state)).unzip();
     let now = state.now_ms();
-    let batch = Batch {
+    let delay_ms = delay_ms.unwrap_or(0);
+    let mut batch = Batch {
         id: state.id("msgbatch"),
         account: call.account().to_owned(),
         created_ms: now,
-        ends_ms: now + delay_ms.unwrap_or(0),
+        ends_ms: now + delay_ms.min(DAY_MS),
         canceled_ms: None,
         results,
+        unbilled: billed.into_iter().flatten().collect(),
     };
+    if delay_ms > DAY_MS {
+        batch.give_up("expired");
+    }
     let answer = batch.json(now, &state.url);
     let mut memory = state.memory();
     if memory.batches.len() >= 10_000 {
         memory.batches.remove(0);
     }
     memory.batches.push(batch);
+    drop(memory);
+    state.bill_batches();
     Ok(answer)
 }
 
-fn item(request: &Value, call: &Call, state: &State) -> Value {
+fn item(request: &Value, call: &Call, state: &State) -> (Value, Option<Settlement>) {
     let mut params = request["params"].clone();
     if let Some(params) = params.as_object_mut() {
         params.remove("stream");
     }
-    let result = match messages::answer(params.to_string().as_bytes(), call, Endpoint::Batch, &[], state) {
-        Ok(answer) => {
-            state.settle(answer.settlement, 1, 1);
-            json!({ "type": "succeeded", "message": answer.message })
-        }
-        Err(fault) => json!({ "type": "errored", "error": fault.envelope(&call.request_id) }),
-    };
-    json!({ "custom_id": request["custom_id"], "result": result })
+    let (result, settlement) =
+        match messages::answer(params.to_string().as_bytes(), call, Endpoint::Batch, &[], state) {
+            Ok(answer) => {
+                (json!({ "type": "succeeded", "message": answer.message }), Some(answer.settlement))
+            }
+            Err(fault) => (json!({ "type": "errored", "error": fault.envelope(&call.request_id) }), None),
+        };
+    (json!({ "custom_id": request["custom_id"], "result": result }), settlement)
 }
 
 fn list(call: &Call, state: &State) -> Result<Value, Fault> {

@@ -146,6 +146,7 @@ impl Upstream {
     /// Returns what the real upstream would have billed, at most the last 100,000 calls, oldest first.
     #[must_use]
     pub fn bill(&self) -> Vec<BilledCall> {
+        self.state.bill_batches();
         self.state.memory().bill.iter().cloned().collect()
     }
 

@@ -181,6 +181,14 @@ impl State {
         }
     }
 
+    /// Bills the batches that have ended.
+    pub(super) fn bill_batches(&self) {
+        let now = self.now_ms();
+        let due: Vec<Settlement> =
+            self.memory().batches.iter_mut().flat_map(|batch| batch.take_due(now)).collect();
+        due.into_iter().for_each(|settlement| self.settle(settlement, 1, 1));
+    }
+
     /// Forgets everything but time.
     pub(super) fn reset(&self) {
         *self.memory() = Memory::default();

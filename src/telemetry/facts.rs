@@ -202,8 +202,8 @@ pub struct ExchangeFacts<'a> {
     pub outcome: Outcome,
     /// Whether the answer was streamed.
     pub stream: bool,
-    /// From the request's first byte to the answer's last.
-    pub duration: Duration,
+    /// From the request's first byte to the answer's last; `None` where nobody waited for it: a batch.
+    pub duration: Option<Duration>,
     /// To the answer's first content; `None` where there was none.
     pub time_to_first_token: Option<Duration>,
     /// Tokens as billed.

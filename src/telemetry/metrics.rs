@@ -180,9 +180,11 @@ impl Metrics {
             self.requests.cell(&[facts.tenant, tier, facts.model, facts.outcome.name(), stream]).as_ref(),
             1,
         );
-        let duration = cells.durations[usize::from(facts.stream)]
-            .get_or_init(|| self.durations.cell(&[facts.tenant, tier, stream]));
-        observe(duration.as_ref(), facts.duration);
+        if let Some(time) = facts.duration {
+            let duration = cells.durations[usize::from(facts.stream)]
+                .get_or_init(|| self.durations.cell(&[facts.tenant, tier, stream]));
+            observe(duration.as_ref(), time);
+        }
         record_pace(facts, &cells);
         let usage = &facts.usage;
         let tokens = [
@@ -315,9 +317,9 @@ fn record_pace(facts: &ExchangeFacts<'_>, cells: &Cells) {
     let Some(first) = facts.time_to_first_token else { return };
     observe(cells.first_token.as_ref(), first);
     let later = facts.usage.output_tokens.saturating_sub(1);
-    if facts.stream && facts.outcome == Outcome::Ok && later > 0 {
+    if let (Some(duration), true, Outcome::Ok) = (facts.duration, facts.stream && later > 0, facts.outcome) {
         let later = u32::try_from(later).unwrap_or(u32::MAX);
-        observe(cells.per_token.as_ref(), facts.duration.saturating_sub(first) / later);
+        observe(cells.per_token.as_ref(), duration.saturating_sub(first) / later);
     }
 }
 

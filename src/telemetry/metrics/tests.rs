@@ -19,7 +19,7 @@ fn facts<'a>(tenant: &'a str, model: &'a str) -> ExchangeFacts<'a> {
         tier: Tier::Haiku,
         outcome: Outcome::Ok,
         stream: true,
-        duration: Duration::from_millis(1_500),
+        duration: Some(Duration::from_millis(1_500)),
         time_to_first_token: Some(Duration::from_millis(500)),
         usage: Usage { input_tokens: 10, output_tokens: 101, ..Usage::default() },
         cost: NanoUsd(3),

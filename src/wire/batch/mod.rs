@@ -7,12 +7,14 @@
 
 mod lexer;
 mod named;
+mod results;
 
 use bytes::Bytes;
 use lexer::{Lexer, Token};
 use named::{Names, PARAMS_DEPTH};
 
 pub use named::{Named, NamedKind};
+pub use results::ResultReader;
 
 use crate::wire::json::{Malformed, Text, quote};
 
