@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::http::{Answer, message};
 use support::{ACME, House, RIVAL, TENANTS, configuration, process};
 use tempfile::TempDir;
-use tercet::simulated::{Options, Upstream};
+use tercet::simulated::{Behaviour, Options, Upstream};
 
 fn tercet(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tercet")).args(arguments).current_dir(folder).output().unwrap()
@@ -27,6 +27,8 @@ fn told(output: &Output) -> Value {
 fn request(system: &str, number: usize) -> Value {
     let text = format!("Here is item number {number}: sort it with all of its parts, and do it well please.");
     json!({ "model": "claude-opus-5-5", "max_tokens": 1000, "system": system,
+        "tools": [{ "name": "move", "description": "Moves a letter.",
+            "input_schema": { "type": "object", "properties": { "to": { "type": "string" } } } }],
         "messages": [{ "role": "user", "content": text }] })
 }
 
@@ -138,4 +140,77 @@ async fn a_damaged_file_keeps_a_gateway_from_starting_and_is_left_as_it_was() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert_eq!(fs::read(&file).unwrap(), damaged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_refusals_of_a_tier_end_the_routing_of_a_workload_there_also_after_a_restart() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let house = House::start_before(upstream, taught(), TENANTS).await;
+    for number in 0..20 {
+        assert_eq!(asked(&house, ACME, MAIL, 100 + number).await.header("x-tercet-tier"), "haiku");
+    }
+    let mut refused = 0;
+    for number in 0..10 {
+        house.upstream.script(Behaviour::Refusal { category: None });
+        let answer = asked(&house, ACME, MAIL, 200 + number).await;
+        assert_eq!(answer.json()["stop_reason"], "refusal");
+        refused += usize::from(answer.header("x-tercet-tier") == "haiku");
+    }
+    assert!(refused > 0, "the workload went to haiku before");
+    assert_eq!(asked(&house, ACME, MAIL, 300).await.header("x-tercet-tier"), "opus");
+
+    let (upstream, folder) = house.stop().await;
+    let house = House::start_before(upstream, folder, TENANTS).await;
+    assert_eq!(asked(&house, ACME, MAIL, 400).await.header("x-tercet-tier"), "opus");
+    let (_upstream, folder) = house.stop().await;
+    let reset = ["workloads", "reset", "--tenant", "acme", "--journal", "data", "--json"];
+    assert!(told(&tercet(folder.path(), &reset))["forgotten"].as_u64() > Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_s_refusals_move_nobody_else_s_requests() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = taught();
+    let learn = ["workloads", "learn", "outcomes.jsonl", "--tenant", "rival", "--journal", "data", "--json"];
+    told(&tercet(folder.path(), &learn));
+    let house = House::start_before(upstream, folder, TENANTS).await;
+    for number in 0..10 {
+        house.upstream.script(Behaviour::Refusal { category: None });
+        // Were opus to refuse as much, it would be the usual.
+        if asked(&house, RIVAL, MAIL, 200 + number).await.header("x-tercet-tier") != "haiku" {
+            break;
+        }
+    }
+    assert_eq!(asked(&house, RIVAL, MAIL, 300).await.header("x-tercet-tier"), "opus");
+    assert_eq!(asked(&house, ACME, MAIL, 300).await.header("x-tercet-tier"), "haiku");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_that_fail_on_what_haiku_called_are_held_against_it() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let house = House::start_before(upstream, taught(), TENANTS).await;
+    let with = |messages: Value| {
+        let mut body = request(MAIL, 0);
+        body["messages"] = messages;
+        body.to_string()
+    };
+    let mut tiers = Vec::new();
+    for number in 0..15 {
+        let first = request(MAIL, 100 + number)["messages"][0].clone();
+        house.upstream.script(Behaviour::CallTool { name: "move".into(), input: json!({ "to": "nowhere" }) });
+        let call = message(&house.url, ACME, with(json!([first]))).await;
+        assert_eq!(call.status, 200, "{:?}", call.body);
+        tiers.push(format!("{} {}", call.header("x-tercet-tier"), call.header("x-tercet-reason")));
+        let content = call.json()["content"].clone();
+        let id = content.as_array().unwrap().iter().find(|block| block["type"] == "tool_use").unwrap()["id"]
+            .clone();
+        let result = json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id,
+            "is_error": call.header("x-tercet-tier") == "haiku", "content": "no such place" }] });
+        let next = with(json!([first, { "role": "assistant", "content": content }, result]));
+        let answer = message(&house.url, ACME, next).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    }
+    assert!(tiers[0].starts_with("haiku ") && tiers[14].starts_with("opus "), "{tiers:?}");
+    house.stop().await;
 }

@@ -14,6 +14,7 @@ mod retention;
 mod shared;
 mod sources;
 mod spend_limits;
+mod workloads;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -141,6 +142,7 @@ impl Gateway {
         }
         background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
+        let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);
         let stop = async move {
@@ -164,6 +166,7 @@ impl Gateway {
         }
         let journal_whole = tercet.runtime.journal.flush_and_close().await.is_ok();
         ending.send_replace(true);
+        drop(workloads.await);
         background.close();
         // A browser may hold a connection to the dashboard open; it is not waited for.
         drop(tokio::time::timeout(ADMIN_END, background.wait()).await);

@@ -7,9 +7,9 @@ use http::HeaderMap;
 use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
-use super::charge;
 use super::exchange::Exchange;
 use super::policy::text;
+use super::{charge, signals};
 use crate::journal::UsageSource;
 use crate::route::{Answered, Basis, Facts, Past, Prefixes, Speaker, Turn, Workload};
 use crate::tier::{Complexity, Tier};
@@ -47,6 +47,7 @@ pub(super) fn decide(
     let mut past = known.map(Arc::unwrap_or_clone);
     if let Some(past) = &mut past {
         past.note_tools(envelope);
+        signals::returned(exchange, envelope, past);
     }
     let agent = headers::agent_id(&exchange.headers).is_some();
     let workload = Workload::of(exchange.tenant(), agent, envelope);

@@ -29,6 +29,7 @@ mod reserve;
 mod runtime;
 mod settle_batch;
 mod share;
+mod signals;
 mod upload;
 mod visitor;
 mod watch;

@@ -7,11 +7,13 @@
 mod fingerprint;
 mod posterior;
 mod table;
+mod trouble;
 mod written;
 
 pub use fingerprint::{Fingerprints, Level, name};
 pub use posterior::{Posterior, Tally};
-pub use table::{Belonging, Known, Outcome, Workloads};
+pub use table::{Belonging, Known, Outcome, Watched, Workloads};
+pub use trouble::{Sign, Troubles};
 pub use written::{WorkloadsProblem, Written, load, read, save, write};
 
 use crate::tier::{Complexity, Judged, Reason};
@@ -38,7 +40,10 @@ pub fn weigh(judged: &Judged, known: Option<&Known>) -> Complexity {
         return certain(reason);
     }
     let taught = known.and_then(|known| {
-        let of = |tier| known.posterior.sufficiency(tier, &judged.logits);
+        let of = |tier: usize| {
+            let kept = 1.0 - known.lost.get(tier)?;
+            Some(kept * known.posterior.sufficiency(tier, &judged.logits)?)
+        };
         (of(0).is_some() || of(1).is_some()).then(|| [of(0).unwrap_or(0.0), of(1).unwrap_or(0.0)])
     });
     let by_text = score(difficulty(judged, None));

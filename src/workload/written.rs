@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::{Level, name};
 use super::posterior::Tally;
+use super::trouble::Troubles;
 
 /// One workload as it is written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Written {
     pub level: Level,
     /// What was learned.
     pub tally: Tally,
+    /// What trouble there was.
+    #[serde(default)]
+    pub troubles: Troubles,
     /// When it was taught last, counted in outcomes of its tenant.
     pub taught: u64,
 }
@@ -79,7 +83,7 @@ pub fn read(from: impl Read) -> Result<Vec<Written>, WorkloadsProblem> {
     for (line, text) in lines {
         let workload: Written =
             serde_json::from_str(text).map_err(|error| damaged(line, error.to_string()))?;
-        if !workload.tally.is_sound() {
+        if !(workload.tally.is_sound() && workload.troubles.is_sound()) {
             return Err(damaged(line, "sums that no outcomes add up to".to_owned()));
         }
         workloads.push(workload);
