@@ -95,8 +95,8 @@ async fn send(mut exchange: Box<Exchange>, route: Route<'_>, body: Incoming) -> 
         return create(exchange, body, made).await;
     }
     match route {
-        // Its results go with it.
-        Route::BatchDelete { id } => settle_batch::look_first(&exchange, id).await,
+        // Its results go with it. Boxed, so that what is rare does not make the future of every request larger.
+        Route::BatchDelete { id } => Box::pin(settle_batch::look_first(&exchange, id)).await,
         Route::Batch { id } | Route::BatchCancel { id } | Route::BatchResults { id } => {
             settle_batch::look_too(&exchange, id);
         }
