@@ -179,9 +179,11 @@ impl Cells {
             if need.ceiling.is_some() {
                 (share.ceiling, share.need) = (need.ceiling, need.single);
             }
+            let before = share.granted;
             share.granted = if idle || leaving || share.scarce { taken } else { share.granted.max(taken) };
             let unknown = matches!(cell, Cell::Rate(_)) && share.ceiling.is_none();
-            if unknown || (need.ceiling.is_none() && share.granted == 0) {
+            // A share that is given up whole is told of once, or the others would wait until it lapses.
+            if unknown || (need.ceiling.is_none() && share.granted == 0 && before == 0) {
                 continue;
             }
             let limit = share.ceiling.unwrap_or(0);
