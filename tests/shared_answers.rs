@@ -4,12 +4,13 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::http::{Answer, ask, get, message};
 use support::read::{metric, until};
 use support::redis::{Fault, Line, Redis};
 use support::{ACME, House, RIVAL, TENANTS};
+use tokio::time::Instant;
 
 fn text(redis: &Redis) -> String {
     format!("{TENANTS}\n[cache]\nenabled = true\n[redis]\ncache = \"{}\"\n", redis.url())
