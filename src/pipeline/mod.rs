@@ -107,7 +107,8 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
         let complexity = policy::classify(exchange, &envelope);
         decide::decide(exchange, &envelope, &complexity)?;
     }
-    let ready = arrange(exchange, &envelope, &body, false).await?;
+    // Boxed: of all waits this holds the most, and the whole future is moved several times.
+    let ready = Box::pin(arrange(exchange, &envelope, &body, false)).await?;
     Ok((body, ready))
 }
 
