@@ -93,7 +93,8 @@ pub(crate) async fn finished(mut command: Command) -> Run {
 ///
 /// Returns the journal's exchanges.
 pub(crate) async fn promises_are_kept(house: &House, upstream: Upstream) -> Vec<Value> {
-    let bills: Vec<_> = house.upstream.bill().into_iter().filter(|bill| !bill.batch).collect();
+    let all = house.upstream.bill();
+    let bills: Vec<_> = all.iter().filter(|bill| !bill.batch).collect();
     let records = house.records_when(bills.len()).await;
     assert_eq!(house.upstream.dropped_thinking(), [], "thinking was lost");
     if upstream == Upstream::Answers {
@@ -107,9 +108,9 @@ pub(crate) async fn promises_are_kept(house: &House, upstream: Upstream) -> Vec<
         assert!(unwell.is_empty(), "failed: {unwell:#?}");
     }
     assert!(bills.iter().all(|bill| bill.complete), "an answer was not read to its end: {bills:#?}");
-    let billed: u64 = bills.iter().map(|bill| bill.nanousd).sum();
+    let billed: u64 = all.iter().map(|bill| bill.nanousd).sum();
     let journaled: u64 = records.iter().map(|record| record["cost_nanousd"].as_u64().unwrap()).sum();
-    assert_eq!(journaled, billed, "the journal and the bill differ: {records:#?}\n{bills:#?}");
+    assert_eq!(journaled, billed, "the journal and the bill differ: {records:#?}\n{all:#?}");
     for _ in 0..500 {
         if house.tercet.runtime.accounts.reserved_total() == Held::default() {
             return records;
