@@ -102,7 +102,7 @@ async fn one(house: &House, dice: &mut Dice, before: &mut Vec<(&'static str, Str
     if let Some(fault) = fault(dice) {
         house.upstream.script(fault);
     } else if leaves {
-        house.upstream.script(Behaviour::Pause { after_events: 3, ms: 100 });
+        house.upstream.script(Behaviour::Pause { after_events: 3, ms: 400 });
     }
     let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
     let mut answer =
