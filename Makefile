@@ -31,6 +31,10 @@ bench: ## Measure the overhead over a direct connection, and the parts
 instructions: ## Count instructions and allocations of each step (needs valgrind), against what is known
 	@scripts/instructions
 
+.PHONY: day
+day: ## Play a day of agents before the simulated upstream and print what it billed
+	$(CARGO) test --quiet --test day -- --nocapture
+
 .PHONY: image
 image: ## Build the container image (needs docker or buildah)
 	@scripts/build-image

@@ -10,12 +10,14 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
+use serde_json::value::to_raw_value;
 use tercet::cache::{Identity, Parts};
 use tercet::catalog::Catalog;
 use tercet::classify::{RequestHints, Weights, classify};
 use tercet::clock::Clock;
 use tercet::config;
-use tercet::route::{Ahead, Asked, Facts, decide};
+use tercet::route::{Ahead, Asked, Basis, Facts, Past, Prefixes, Speaker, decide};
+use tercet::tier::Complexity;
 use tercet::wire::envelope;
 use tercet::wire::meter::Meter;
 use tercet::workload::{Fingerprints, Outcome, Workloads, weigh};
@@ -97,6 +99,52 @@ fn judge(criterion: &mut Criterion) {
     }
 }
 
+fn converse(criterion: &mut Criterion) {
+    let long = body(300_000, 4_096, true);
+    let envelope = envelope::read(long.as_bytes()).unwrap();
+    let complexity = Complexity { sufficiency: [960, 980, 990], score_permille: 100, reasons: Vec::new() };
+    let config = config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap();
+    let catalog = Catalog::embedded().unwrap();
+    let asked = Asked::parse(&envelope.model);
+    let past = Past {
+        asked: "claude-opus-5-5".to_owned(),
+        model: "claude-haiku-5-5".to_owned(),
+        turn: 7,
+        answered: true,
+        wrote: vec!["claude-haiku-5-5".to_owned()],
+        ..Past::default()
+    };
+    let ahead = Ahead { turns_permille: 16_000, growth_tokens: 900, output_tokens: 400, shared: Vec::new() };
+    let facts = Facts {
+        api_version: "2023-06-01",
+        betas: &[],
+        override_tier: None,
+        route_off: false,
+        past: Some(&past),
+        ahead: &ahead,
+        lot: "req_01",
+        count_tokens: false,
+        at: Clock::default().now(),
+        tight_pools: &[],
+        budget_low: false,
+    };
+    let mut group = criterion.benchmark_group("a known conversation of 300 KB");
+    group.bench_function("decide, sixteen turns ahead", |bencher| {
+        bencher.iter(|| {
+            let complexity = black_box(&complexity);
+            decide(&asked, &envelope, complexity, &catalog, &config.tiers, &config.routing, &facts)
+        });
+    });
+    group.bench_function("gather and write the basis", |bencher| {
+        bencher.iter(|| to_raw_value(&Basis::of(&envelope, &complexity, &facts)));
+    });
+    group.bench_function("name it", |bencher| {
+        let speaker = Speaker { tenant: "t", user: "u", session: Some("s"), agent: None };
+        bencher.iter(|| Prefixes::of(&speaker, black_box(&envelope)));
+    });
+    group.finish();
+}
+
 fn meter(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("meter a stream of 50 events");
     let events = stream();
@@ -144,5 +192,5 @@ fn name(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read, judge, meter, name);
+criterion_group!(benches, read, judge, converse, meter, name);
 criterion_main!(benches);

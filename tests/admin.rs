@@ -154,8 +154,7 @@ async fn a_decision_is_explained_as_it_was_journaled() {
     let id = answer.header("x-tercet-request-id").to_owned();
     let record = house.records().remove(0);
     let explained = admin(&house, &format!("/admin/v1/explain?request_id={id}"), &[]).await.json();
-    assert_eq!(explained["decision"], record["decision"]);
-    assert_eq!(explained["record"]["request_id"], id);
+    assert_eq!(explained["decision"]["reasons"], record["decision"]["reasons"]);
     let headers = [("content-type", "application/json")];
     let url = format!("{}/admin/v1/explain", house.admin_url);
     let body = send(Method::POST, &url, &headers, title.to_string()).await.json();

@@ -107,7 +107,12 @@ pub(super) async fn explain_record(
     query: Query<ExplainParameters>,
 ) -> Result<Json<Value>, Problem> {
     let wanted = Explained::Record(parameters(query)?.request_id);
-    blocking(&state, |sources| (sources.explain)(wanted)).await?.map(Json)
+    let mut told = blocking(&state, |sources| (sources.explain)(wanted)).await??;
+    // What it came to is for the page; here it is told as its body is.
+    if let Some(fields) = told.as_object_mut() {
+        fields.remove("record");
+    }
+    Ok(Json(told))
 }
 
 pub(super) async fn explain_body(

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::configured;
 use super::ending::{Ending, Exit, Failure, print, print_json, tell};
+use super::records::damaged;
 use super::span;
 use super::table::{csv_line, grouped};
-use super::usage::damaged;
 use crate::clock::Clock;
 use crate::journal::{
     self, CheckpointRecord, Finding, FindingKind, Head, Selection, SigningKey, Verified, WalkFailure,

@@ -26,6 +26,8 @@ pub enum Exit {
     Configuration = 3,
     /// The journal is not what was written.
     Verification = 4,
+    /// A case of a policy went elsewhere.
+    PolicyTests = 5,
     /// No gateway answers, or it is not ready.
     Unreachable = 6,
 }

@@ -16,7 +16,10 @@ mod export;
 mod health;
 mod keys;
 mod operator;
+mod policy;
 mod prices;
+mod records;
+mod replay;
 mod run;
 mod serving;
 mod simulate;
@@ -52,6 +55,9 @@ enum Verb {
     #[command(subcommand)]
     Workloads(workloads::Verb),
     Usage(usage::Usage),
+    Replay(replay::ReplayVerb),
+    #[command(subcommand)]
+    Policy(policy::Policy),
     #[command(subcommand)]
     Keys(keys::Keys),
     Health(health::Health),
@@ -90,6 +96,8 @@ impl Verb {
             Self::Workloads(asked) => workloads::workloads(asked),
             Self::Usage(asked) => usage::usage(asked),
             Self::Keys(asked) => wait_for(keys::keys(asked)),
+            Self::Replay(asked) => replay::replay(asked),
+            Self::Policy(asked) => policy::policy(asked),
             Self::Health(asked) => wait_for(health::health(asked)),
             Self::Audit(asked) => audit::audit(asked),
             Self::Prices(asked) => prices::prices(asked),

@@ -4,17 +4,17 @@
 //! and never reports what was tampered with. Periods are those of UTC. Costs are shown to four decimals of a
 //! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::configured;
 use super::ending::{Ending, Exit, Failure, print, print_json};
+use super::records;
 use super::span;
 use super::table::{Column, Table, dollars, grouped};
 use crate::clock::Clock;
-use crate::journal::{self, By, ExchangeRecord, Query, Rollup, Selection, Sums, UsageReport, WalkFailure};
+use crate::journal::{By, Query, Rollup, Selection, Sums, UsageReport};
 
 /// Shows requests, tokens, cost and savings from the journal.
 #[derive(Args, Debug)]
@@ -67,11 +67,7 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         from,
         to,
     };
-    let sum = |line: &[u8]| {
-        rollup.add(&serde_json::from_slice::<ExchangeRecord>(line)?);
-        Ok(())
-    };
-    journal::export(&path, &selection, sum).map_err(damaged)?;
+    records::each(&path, &selection, |record| rollup.add(record))?;
     let report = rollup.query(&Query { by: asked.by.clone(), ..Query::default() });
     if asked.json {
         print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
@@ -81,22 +77,6 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         print(&shown(&asked.by, &report).render())?;
     }
     Ok(Exit::Ok)
-}
-
-/// Tells what kept the journal from being read; damage is a failed verification.
-pub(super) fn damaged(failure: WalkFailure) -> Failure {
-    match failure {
-        WalkFailure::Found(finding) => Failure {
-            exit: Exit::Verification,
-            text: format!("the journal is not what was written\n{finding}"),
-        },
-        // Our own standard output is the only thing written to.
-        WalkFailure::Unreadable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => source.into(),
-        unreadable @ WalkFailure::Unreadable { .. } => Failure::run(format_args!(
-            "cannot read the journal: {unreadable}\n\
-             help: `tercet run` begins one; or name its folder, or the configuration that does"
-        )),
-    }
 }
 
 /// The table for people, in the shape of `ccusage`.

@@ -16,10 +16,10 @@ use toml::Spanned;
 use super::problem::Finding;
 use super::schema::{self, File, Given, Reference};
 use super::source::{Surroundings, readable};
-use super::value::{Count, Permille, Text, ZERO};
+use super::value::{Count, Permille, Section, Text, ZERO};
 use super::{
-    Adaptation, Admin, Budget, Cache, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode, Quota,
-    Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
+    Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
+    Quota, Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
 };
 use super::{redis, tenants};
 use crate::secret::Secret;
@@ -236,7 +236,7 @@ pub(super) fn routing(check: &mut Check<'_>, file: &schema::Routing, base: &Rout
         tiers
     });
     let adaptations = file.adaptations.as_ref();
-    Routing {
+    let routing = Routing {
         mode: text(file.mode.as_ref(), base.mode),
         quality_permille: share(file.quality, base.quality_permille),
         ceiling: text(file.ceiling.as_ref(), base.ceiling),
@@ -247,7 +247,18 @@ pub(super) fn routing(check: &mut Check<'_>, file: &schema::Routing, base: &Rout
         control_permille: share(file.control, base.control_permille),
         tiers: tiers.unwrap_or_else(|| base.tiers.clone()),
         header_override: file.header_override.unwrap_or(base.header_override),
+        escalate: file.escalate.unwrap_or(base.escalate),
+        canary: base.canary.clone(),
+    };
+    let Some(canary) = &file.canary else { return routing };
+    let Section(given) = canary.get_ref();
+    if given.policy.0.canary.is_some() {
+        check.report(canary.span(), "a canary has no canary of its own\nremove `policy.canary`");
     }
+    let alone = schema::Routing { canary: None, ..given.policy.0.clone() };
+    let policy = self::routing(check, &alone, &Routing { canary: None, ..routing.clone() });
+    let canary = Canary { share_permille: share(given.share, 0), routing: policy };
+    Routing { canary: Some(Box::new(canary)), ..routing }
 }
 
 fn cache(check: &mut Check<'_>, file: &schema::Cache) -> Cache {
@@ -320,6 +331,8 @@ impl Default for Routing {
             control_permille: 0,
             tiers: Tier::ROUTED.to_vec(),
             header_override: true,
+            escalate: false,
+            canary: None,
         }
     }
 }

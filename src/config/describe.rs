@@ -125,6 +125,10 @@ fn routing(routing: &Routing) -> Value {
         "control": share(routing.control_permille),
         "tiers": routing.tiers.iter().map(|tier| Tier::name(*tier)).collect::<Vec<_>>(),
         "header_override": routing.header_override,
+        "escalate": routing.escalate,
+        "canary": routing.canary.as_ref().map(|canary| {
+            json!({ "share": share(canary.share_permille), "policy": self::routing(&canary.routing) })
+        }),
     })
 }
 

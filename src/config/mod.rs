@@ -215,6 +215,37 @@ pub struct Routing {
     pub tiers: Vec<Tier>,
     /// Whether `x-tercet-tier` and `x-tercet-route` are obeyed; default true.
     pub header_override: bool,
+    /// Whether answers that surely failed at a lower tier are asked for again one tier up; default false.
+    pub escalate: bool,
+    /// Another policy for a share of the traffic; it has none of its own.
+    pub canary: Option<Box<Canary>>,
+}
+
+/// `[routing.canary]`: a policy tried on a share of the traffic.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The share, in parts per thousand.
+    pub share_permille: u16,
+    /// What holds there.
+    pub routing: Routing,
+}
+
+impl Routing {
+    /// Returns the policy that holds for the session or request `lot`: this one, or its canary.
+    #[must_use]
+    pub fn drawn(&self, lot: &str) -> &Self {
+        // Another lot than control's, so that both policies have a control of their own.
+        let drawn = |canary: &&Canary| is_drawn(&format!("canary {lot}"), canary.share_permille);
+        self.canary.as_deref().filter(drawn).map_or(self, |canary| &canary.routing)
+    }
+}
+
+/// Tells whether `lot` is in a share of so many parts per thousand; the same lot always is, or is not.
+#[must_use]
+pub fn is_drawn(lot: &str, share_permille: u16) -> bool {
+    let hash = blake3::hash(lot.as_bytes());
+    let drawn = hash.as_bytes().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) % 1_000;
+    drawn < u64::from(share_permille)
 }
 
 /// `[cache]`

@@ -100,6 +100,15 @@ pub(super) struct Routing {
     pub(super) control: Option<Permille>,
     pub(super) tiers: Given<Vec<Text<Tier>>>,
     pub(super) header_override: Option<bool>,
+    pub(super) escalate: Option<bool>,
+    pub(super) canary: Option<Spanned<Section<Canary>>>,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Canary {
+    pub(super) share: Option<Permille>,
+    pub(super) policy: Box<Section<Routing>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

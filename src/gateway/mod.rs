@@ -75,6 +75,14 @@ impl Gateway {
     /// # Errors
     /// When a part cannot be built; the text says which, and what to change.
     pub async fn start(config: Config, origin: Origin) -> Result<Self, StartProblem> {
+        Self::start_by(Clock::default(), config, origin).await
+    }
+
+    /// Likewise, by another clock than the system's.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_by(clock: Clock, config: Config, origin: Origin) -> Result<Self, StartProblem> {
         // Listened for from the start: unheard, a SIGHUP would end the process.
         let hangups = signal(SignalKind::hangup());
         let shared = ChangeStream::new(config.redis.counters.is_some());
@@ -88,7 +96,7 @@ impl Gateway {
             .map_err(|error| StartProblem::AdminListen { listen: admin_listen, reason: error.to_string() })?;
         let admin_address = admin.local_addr().unwrap_or(admin_listen);
         let config = control::with_address(config, data.address());
-        let tercet = Arc::new(rebuild::tercet(config, Clock::default()).await?);
+        let tercet = Arc::new(rebuild::tercet(config, clock).await?);
         // The journal is ours from here on; what was read before it was must still be all there is.
         if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
             return Err(StartProblem::Changing);

@@ -139,7 +139,9 @@ fn explain(tercet: &Tercet, asked: Explained) -> Result<Value, Problem> {
             let found = journal::find(tercet.runtime.journal.path(), &id);
             let found = found.map_err(|error| Problem::Internal(error.to_string()))?;
             let found = found.ok_or_else(|| Problem::NotFound(format!("no exchange {id} in the journal")))?;
-            Ok(explain_record(&found))
+            let mut explained = explain_record(&found);
+            explained["record"] = serde_json::from_str(&found.line).unwrap_or(Value::Null);
+            Ok(explained)
         }
     }
 }

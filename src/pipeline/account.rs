@@ -45,7 +45,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
             policy_version: &exchange.snapshot.config.version,
             weights_version: exchange.tercet.runtime.weights.version(),
         };
-        record.decision = to_raw_value(&decision.record(origin)).ok();
+        record.decision = to_raw_value(&decision.record(origin, exchange.basis.as_deref())).ok();
         record.mode = Some(exchange.mode().name().to_owned());
         record.cache = Some(exchange.cache.name().to_owned());
     }

@@ -106,6 +106,28 @@ impl Bill {
         bill.priced(&Pricing::of(exchange))
     }
 
+    /// Reckons an attempt whose answer was read to its end.
+    pub(super) fn of_attempt(exchange: &Exchange, metered: &Metered) -> Self {
+        Self::of(metered.billed.clone(), UsageSource::Upstream).priced(&Pricing::of(exchange))
+    }
+
+    /// Adds an attempt that failed unseen: it cost what it cost, and without routing it would not have been.
+    pub(super) fn with_spoiled(mut self, spoiled: &Self) -> Self {
+        self.usage.add(&spoiled.usage);
+        self.cost += spoiled.cost;
+        self.parts.input += spoiled.parts.input;
+        self.parts.cache_read += spoiled.parts.cache_read;
+        self.parts.cache_write_5m += spoiled.parts.cache_write_5m;
+        self.parts.cache_write_1h += spoiled.parts.cache_write_1h;
+        self.parts.output += spoiled.parts.output;
+        self.unpriced |= spoiled.unpriced;
+        self.free &= spoiled.free;
+        if spoiled.source == UsageSource::Estimate {
+            self.source = UsageSource::Estimate;
+        }
+        self
+    }
+
     /// Reckons what a kept answer would have cost again.
     pub(super) fn saved(exchange: &Exchange, billed: &[Billed]) -> Self {
         Self::of(billed.to_vec(), UsageSource::Upstream).priced(&Pricing::of(exchange))

@@ -86,6 +86,15 @@ pub(super) fn decide(
     Ok(())
 }
 
+/// Remembers that a request went elsewhere after all.
+pub(super) fn moved(exchange: &mut Exchange) {
+    let model = exchange.sent_model().to_owned();
+    let Some(course) = &mut exchange.course else { return };
+    course.past.model = model;
+    let conversations = &exchange.tercet.runtime.conversations;
+    conversations.record(&course.prefixes, course.past.clone());
+}
+
 /// Remembers what the answer says of the conversation: what is warm, who thought, whether it was cut or refused.
 pub(super) fn learn(exchange: &mut Exchange, bill: &Bill, metered: &Metered) {
     let Some(mut course) = exchange.course.take() else { return };
@@ -130,7 +139,8 @@ fn turn_number(past: Option<&Past>, envelope: &Envelope<'_>) -> u32 {
     before.saturating_add(1)
 }
 
-fn betas(headers: &HeaderMap) -> Vec<&str> {
+/// Returns the betas asked for.
+pub(super) fn betas(headers: &HeaderMap) -> Vec<&str> {
     headers
         .get_all("anthropic-beta")
         .iter()

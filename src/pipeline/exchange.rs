@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::batch::Holding;
 use super::decide::Course;
+use super::escalate::Spoiled;
 use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use crate::budget::Estimate;
@@ -80,6 +81,8 @@ pub struct Exchange {
     pub reservation: Option<Reservation>,
     /// What is held for the batch it makes.
     pub holding: Option<Arc<Holding>>,
+    /// An attempt that failed unseen, to be settled with the one that is seen.
+    pub spoiled: Option<Box<Spoiled>>,
     /// What it may come to, where that was reckoned.
     pub estimate: Option<Estimate>,
     /// Tries at the upstream.
@@ -142,6 +145,7 @@ impl Exchange {
             cache: CacheResult::Bypass,
             reservation: None,
             holding: None,
+            spoiled: None,
             estimate: None,
             attempts: 0,
             upstream_request_id: None,
@@ -175,7 +179,8 @@ impl Exchange {
 
     /// Notes that the request is about to go upstream.
     pub fn sent(&mut self) {
-        self.sent_at = Some(self.tercet.runtime.clock.instant());
+        let now = self.tercet.runtime.clock.instant();
+        self.sent_at.get_or_insert(now);
     }
 
     /// Tells whether the request may have reached the upstream.
@@ -220,10 +225,10 @@ impl Exchange {
         self.snapshot.config.tenants.get(self.tenant())
     }
 
-    /// Returns the routing in force for the tenant.
+    /// Returns the routing in force for the tenant, or for the share of its traffic that this request is drawn into.
     #[must_use]
     pub fn routing(&self) -> &config::Routing {
-        self.tenant_config().map_or(&self.snapshot.config.routing, |tenant| &tenant.routing)
+        self.tenant_config().map_or(&self.snapshot.config.routing, |tenant| &tenant.routing).drawn(self.lot())
     }
 
     /// Returns what decides the request's lot where a share of the traffic is drawn: its session, or itself.
@@ -317,7 +322,7 @@ impl Exchange {
 /// reservation for a request that a crash cut short.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.reservation.is_some() {
+        if self.reservation.is_some() || self.spoiled.is_some() {
             finish::abandon(self);
         }
     }

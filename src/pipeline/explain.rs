@@ -1,20 +1,64 @@
 //! Why a request would be routed as it would be, or was; nothing is sent anywhere.
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::decide::betas;
+use super::policy::{fingerprints, hints, text};
 use crate::catalog::Catalog;
-use crate::classify::{RequestHints, Weights, classify};
+use crate::classify::{Weights, classify};
 use crate::config::{Config, Routing};
 use crate::journal::Found;
-use crate::route::{Ahead, Asked, Facts, decide};
+use crate::route::{Ahead, Basis, DECISION_FIELDS, Facts, Origin, RouteDecision};
+use crate::tier::Tier;
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
 use crate::workload;
 
-/// Decides on a body as if it came without headers and history, under `routing`, and says why.
+/// Decides on a body as if it came first in its conversation, with nothing learned, under `routing`.
 ///
-/// The share held back as control is left out, as it is a draw of lots.
+/// The shares held back as control and as canary are left out, as they are drawn by lot. Without
+/// `anthropic-version` it is taken for the one that most clients send.
+///
+/// # Errors
+/// A body or a header that would be refused, with the same words.
+pub fn judge(
+    config: &Config,
+    catalog: &Catalog,
+    weights: &Weights,
+    routing: &Routing,
+    headers: &HeaderMap,
+    body: &[u8],
+    at: Timestamp,
+) -> Result<RouteDecision, Refusal> {
+    let envelope = envelope::read(body)?;
+    let complexity = workload::weigh(&classify(&envelope, &hints(headers), weights), None);
+    let routing = Routing { control_permille: 0, canary: None, ..routing.clone() };
+    let override_tier = match text(headers, "x-tercet-tier") {
+        None => None,
+        Some(name) => Some(name.parse::<Tier>().map_err(|()| {
+            Refusal::malformed(format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
+        })?),
+    };
+    let facts = Facts {
+        api_version: text(headers, "anthropic-version").unwrap_or(DEFAULT_VERSION),
+        betas: &betas(headers),
+        override_tier,
+        route_off: text(headers, "x-tercet-route") == Some("off"),
+        past: None,
+        ahead: &Ahead::default(),
+        lot: "",
+        count_tokens: false,
+        tight_pools: &[],
+        budget_low: false,
+        at,
+    };
+    let decided = Basis::of(&envelope, &complexity, &facts).decide(catalog, &config.tiers, &routing, "", at);
+    decided.map_err(|unroutable| Refusal::malformed(unroutable.to_string()))
+}
+
+/// Decides on a body without headers, and says why.
 ///
 /// # Errors
 /// A body that would be refused, with the same words.
@@ -26,45 +70,30 @@ pub fn explain_body(
     body: &[u8],
     at: Timestamp,
 ) -> Result<Value, Refusal> {
-    let envelope = envelope::read(body)?;
-    let complexity = workload::weigh(&classify(&envelope, &RequestHints::default(), weights), None);
-    let routing = Routing { control_permille: 0, ..routing.clone() };
-    let facts = Facts {
-        api_version: DEFAULT_VERSION,
-        betas: &[],
-        override_tier: None,
-        route_off: false,
-        past: None,
-        ahead: &Ahead::default(),
-        lot: "",
-        count_tokens: false,
-        tight_pools: &[],
-        budget_low: false,
-        at,
-    };
-    let asked = Asked::parse(&envelope.model);
-    let decision = decide(&asked, &envelope, &complexity, catalog, &config.tiers, &routing, &facts)
-        .map_err(|unroutable| Refusal::malformed(unroutable.to_string()))?;
-    Ok(decision.explain(None, &config.version))
+    let decision = judge(config, catalog, weights, routing, &HeaderMap::new(), body, at)?;
+    let workload = fingerprints(&HeaderMap::new(), &envelope::read(body)?).name();
+    Ok(decision.explain(Origin {
+        workload: workload.as_deref(),
+        policy_version: &config.version,
+        weights_version: weights.version(),
+    }))
 }
 
-/// Says why a recorded exchange was routed as it was: the same object; candidates are not recorded, the record
-/// itself is added.
+/// Says why a recorded exchange was routed as it was: the object that explaining its body gave, as recorded.
 #[must_use]
 pub fn explain_record(found: &Found) -> Value {
-    let decision = found.record.decision.as_ref();
-    let decision: Value =
-        decision.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null);
-    let part = |name: &str| decision.get(name).cloned().unwrap_or(Value::Null);
+    let kept = found.record.decision.as_ref();
+    let kept: Value = kept.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null);
+    let part = |name: &str| kept.get(name).cloned().unwrap_or(Value::Null);
+    let fields = DECISION_FIELDS.iter().map(|name| ((*name).to_owned(), part(name))).collect();
     json!({
         "asked": found.record.requested_model,
-        "candidates": decision.get("candidates").cloned().unwrap_or_else(|| json!([])),
+        "candidates": kept.get("candidates").cloned().unwrap_or_else(|| json!([])),
         "workload": part("workload"),
         "conversation": part("conversation"),
         "policy_version": part("policy_version"),
         "weights_version": part("weights_version"),
-        "decision": decision,
-        "record": serde_json::from_str::<Value>(&found.line).unwrap_or(Value::Null),
+        "decision": if kept.is_null() { Value::Null } else { Value::Object(fields) },
     })
 }
 

@@ -83,16 +83,16 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let (mut exchange, metered, keeping) = watch.into_parts();
     exchange.first_content = first_content;
     if !exchange.is_recorded() {
-        settle(&mut exchange, &Bill::nothing());
+        settle(&mut exchange, Bill::nothing());
         return Recorded::nothing(&exchange);
     }
     let bill = Bill::reckon(&exchange, &metered, &seen, ending);
-    settle(&mut exchange, &bill);
     if let (UsageSource::Upstream, false, Some(estimate)) = (bill.source, bill.free, exchange.estimate) {
         let (tenant, model) = (exchange.tenant().into(), exchange.sent_model().into());
         let forecast = &exchange.tercet.runtime.forecast;
         forecast.observe(&tenant, &model, estimate.prompt_tokens, &bill.usage);
     }
+    let bill = settle(&mut exchange, bill);
     decide::learn(&mut exchange, &bill, &metered);
     let whole = matches!(ending, Ending::Whole | Ending::Drained) && metered.complete && !seen.error_event;
     if whole && seen.status == 200 {
@@ -169,7 +169,7 @@ pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
 }
 
 async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {
-    settle(&mut exchange, &bill);
+    let bill = settle(&mut exchange, bill);
     let body = error::body(refusal, exchange.id.as_str());
     let mut response = Response::new(Reply::whole(body));
     *response.status_mut() = refusal.status;
@@ -205,7 +205,7 @@ fn refusal_headers(exchange: &Exchange, refusal: &Refusal) -> HeaderMap {
 pub(super) fn abandon(exchange: &mut Exchange) {
     let sent = exchange.was_sent() && exchange.endpoint.is_message();
     let bill = if sent { Bill::at_estimate(exchange) } else { Bill::nothing() };
-    settle(exchange, &bill);
+    let bill = settle(exchange, bill);
     if !exchange.is_recorded() {
         return;
     }
@@ -221,19 +221,25 @@ pub(super) fn abandon(exchange: &mut Exchange) {
 
 /// Ends an exchange that leaves no record.
 pub(super) fn close(mut exchange: Box<Exchange>) {
-    settle(&mut exchange, &Bill::nothing());
+    settle(&mut exchange, Bill::nothing());
 }
 
 /// Posts the reservation with what the exchange cost, or gives it back; once, and at the time the record names.
-fn settle(exchange: &mut Exchange, bill: &Bill) {
+///
+/// Returns the whole bill: with an attempt that failed unseen, which is posted at the same time.
+fn settle(exchange: &mut Exchange, bill: Bill) -> Bill {
     let at = exchange.tercet.runtime.clock.now();
     exchange.settled_at = at;
-    let Some(reservation) = exchange.reservation.take() else { return };
-    if bill.free {
-        reservation.void();
-    } else {
-        reservation.post(&Actual::of(&bill.usage, bill.cost, at));
+    match exchange.reservation.take() {
+        Some(reservation) if bill.free => reservation.void(),
+        Some(reservation) => reservation.post(&Actual::of(&bill.usage, bill.cost, at)),
+        None => {}
     }
+    let Some(spoiled) = exchange.spoiled.take() else { return bill };
+    if let Some(reservation) = spoiled.reservation {
+        reservation.post(&Actual::of(&spoiled.bill.usage, spoiled.bill.cost, at));
+    }
+    bill.with_spoiled(&spoiled.bill)
 }
 
 /// Remembers whose container, thread and files an answer made.

@@ -61,6 +61,23 @@ pub(super) async fn cross(
     }
 }
 
+/// Sends a request once more, elsewhere.
+pub(super) async fn send_again(exchange: Box<Exchange>, body: RequestBody) -> Result<Forwarded, Unanswered> {
+    match forward(exchange, body, None) {
+        Ok(crossing) => crossing.await,
+        Err((exchange, refusal)) => {
+            let failure = UpstreamFailure {
+                phase: Phase::Connect,
+                kind: FailureKind::Request,
+                retryable: false,
+                message: refusal.message,
+                attempts: 0,
+            };
+            Err(Unanswered { exchange, failure })
+        }
+    }
+}
+
 /// Sends a request; an upstream's own error is an answer like any other.
 fn forward(
     mut exchange: Box<Exchange>,

@@ -10,6 +10,7 @@ mod bill;
 mod charge;
 mod decide;
 mod dispatch;
+mod escalate;
 mod exchange;
 mod explain;
 mod finish;
@@ -24,6 +25,7 @@ mod read;
 mod recall;
 mod redact;
 mod relay;
+mod replay;
 mod reply;
 mod reserve;
 mod runtime;
@@ -42,14 +44,16 @@ use crate::cache::Reader;
 use crate::upstream::RequestBody;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
+use escalate::Spare;
 use keeping::Keeping;
 use recall::{Kept, Recalled};
 
 pub use batch::{Batches, Held, Share};
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
-pub use explain::{explain_body, explain_record};
+pub use explain::{explain_body, explain_record, judge};
 pub use relay::{DRAIN_TIMEOUT, Reply};
+pub use replay::{Change, Replay, Replayed};
 pub use runtime::{Runtime, Snapshot, Tercet};
 pub use settle_batch::watch_batches;
 
@@ -69,9 +73,12 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
                 Ok(response) => return response,
                 Err(unanswered) => unanswered,
             },
-            Ready::Send(body, keeping) => {
+            Ready::Send(body, keeping, spare) => {
                 return match forward::cross(exchange, body, keeping).await {
-                    Ok(forwarded) => relay::relay(forwarded).await,
+                    Ok(forwarded) => match spare {
+                        Some(spare) => Box::pin(escalate::answer(forwarded, *spare)).await,
+                        None => relay::relay(forwarded).await,
+                    },
                     Err(refused) => refused,
                 };
             }
@@ -90,8 +97,8 @@ enum Ready {
     Kept(Kept),
     /// With the answer to an identical request.
     Join(Reader),
-    /// By the upstream, with this body; the answer may be kept or shared.
-    Send(RequestBody, Option<Box<Keeping>>),
+    /// By the upstream, with this body; the answer may be kept or shared, or else asked for again elsewhere.
+    Send(RequestBody, Option<Box<Keeping>>, Option<Box<Spare>>),
 }
 
 /// Every step before the request leaves us.
@@ -135,7 +142,8 @@ async fn arrange(
             let Some(kept) = fetched else {
                 reserve::hold(exchange, envelope).await?;
                 reserve::record(exchange).await?;
-                return Ok(Ready::Send(exchange.splice(envelope, body), keeping));
+                let spare = escalate::spare(exchange, body).map(Box::new);
+                return Ok(Ready::Send(exchange.splice(envelope, body), keeping, spare));
             };
             Ready::Kept(kept)
         }

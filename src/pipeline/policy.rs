@@ -115,18 +115,26 @@ pub(super) fn guard(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), 
 
 /// Asks how much model the request needs: what it says itself, and what its workload has taught. Notes the workload.
 pub(super) fn classify(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Complexity {
-    let hints = RequestHints {
-        request_class: text(&exchange.headers, "x-claude-code-request-class"),
-        auxiliary_type: text(&exchange.headers, "x-claude-code-auxiliary-type"),
-    };
-    let judged = classify::classify(envelope, &hints, &exchange.tercet.runtime.weights);
-    let client = text(&exchange.headers, "user-agent").unwrap_or("");
-    let client = client.split('/').next().unwrap_or(client);
-    let fingerprints = Fingerprints::of(envelope, client);
+    let judged = classify::classify(envelope, &hints(&exchange.headers), &exchange.tercet.runtime.weights);
+    let fingerprints = fingerprints(&exchange.headers, envelope);
     let known = exchange.tercet.runtime.workloads.known(exchange.tenant(), &fingerprints);
     exchange.workload =
         Some(Belonging { fingerprints, spoke: known.as_ref().map(|known| known.fingerprint) });
     workload::weigh(&judged, known.as_ref())
+}
+
+/// Returns the workloads a request may belong to.
+pub(super) fn fingerprints(headers: &HeaderMap, envelope: &Envelope<'_>) -> Fingerprints {
+    let client = text(headers, "user-agent").unwrap_or("");
+    Fingerprints::of(envelope, client.split('/').next().unwrap_or(client))
+}
+
+/// Returns what the headers say about a request.
+pub(super) fn hints(headers: &HeaderMap) -> RequestHints<'_> {
+    RequestHints {
+        request_class: text(headers, "x-claude-code-request-class"),
+        auxiliary_type: text(headers, "x-claude-code-auxiliary-type"),
+    }
 }
 
 /// Counts what a limit said.

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use super::exchange::Exchange;
 use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
-use super::{finish, reply};
+use super::{escalate, finish, reply};
 use crate::cache::{
     Boarding, CacheResult, CachedAnswer, Claim, Exact, Flight, Identity, Parts, Reader, bypass_reason,
 };
@@ -56,7 +56,7 @@ pub(super) fn recall(
 ) -> Result<Recalled, Refusal> {
     exchange.cache = CacheResult::Bypass;
     let wish = Wish::of(exchange)?;
-    if exchange.endpoint.is_count() {
+    if exchange.endpoint.is_count() || escalate::way_up(exchange).is_some() {
         return Ok(Recalled::Send(None));
     }
     let exact = exact(exchange, body);

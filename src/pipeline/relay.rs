@@ -4,6 +4,7 @@
 //! record written, so that what a client saw end was recorded. A client that leaves is not a way out: the rest
 //! of the answer is read in the background, within bounds, to learn what it cost.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +37,11 @@ enum Inner {
     Shared(Box<Shared>),
 }
 
+/// The frames of an answer that were read before it was handed on.
+pub(super) type Prelude = VecDeque<Result<Frame<Bytes>, UpstreamFailure>>;
+
 struct Relay {
+    prelude: Prelude,
     body: Option<TimedBody>,
     watch: Option<Box<Watch>>,
     finishing: Option<finish::Recorded>,
@@ -57,12 +62,18 @@ impl Reply {
 }
 
 /// Hands the upstream's answer on; the exchange ends when the body does.
-pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
+pub(super) fn relay(forwarded: Forwarded) -> impl Future<Output = Response<Reply>> + Send {
+    // No future around the other's, which would hold what is handed on twice.
+    relay_after(Prelude::new(), forwarded)
+}
+
+/// Likewise, behind what was read of it already.
+pub(super) async fn relay_after(prelude: Prelude, forwarded: Forwarded) -> Response<Reply> {
     let Forwarded { exchange, response, keeping } = forwarded;
     let (mut head, body) = response.into_parts();
     let mut watch = Watch::new(exchange, &head, keeping);
     reply::dress(&watch.exchange, &mut head);
-    if body.is_end_stream() {
+    if body.is_end_stream() && prelude.is_empty() {
         // Nobody polls a body that is known to be empty, so nothing later would tell of its end.
         finish::finish(watch, Ending::Whole).await;
         return Response::from_parts(head, Reply::whole(Bytes::new()));
@@ -71,7 +82,7 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
         return Box::pin(redact::error(watch, head, body)).await;
     }
     let seat = watch.keeping_mut().map(Keeping::take_off);
-    let relay = Box::new(Relay::of(body, watch));
+    let relay = Box::new(Relay::of(prelude, body, watch));
     let inner = match seat {
         Some((flight, headers, Some(reader))) => {
             flight.open(headers, Box::into_pin(relay));
@@ -83,8 +94,9 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
 }
 
 impl Relay {
-    fn of(body: TimedBody, watch: Watch) -> Self {
-        Self { body: Some(body), watch: Some(Box::new(watch)), finishing: None, held: None, failure: None }
+    fn of(prelude: Prelude, body: TimedBody, watch: Watch) -> Self {
+        let (body, watch) = (Some(body), Some(Box::new(watch)));
+        Self { prelude, body, watch, finishing: None, held: None, failure: None }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFailure>>> {
@@ -101,10 +113,16 @@ impl Relay {
                 return Poll::Ready(Some(Err(failure)));
             }
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match ready!(Pin::new(&mut *body).poll_frame(context)) {
+            let next = match self.prelude.pop_front() {
+                Some(read) => Some(read),
+                None => ready!(Pin::new(&mut *body).poll_frame(context)),
+            };
+            match next {
                 Some(Ok(frame)) => {
                     let Some(watch) = &mut self.watch else { return Poll::Ready(Some(Ok(frame))) };
-                    let ended = watch.observe(&frame) || frame.is_trailers() || body.is_end_stream();
+                    let ended = watch.observe(&frame)
+                        || frame.is_trailers()
+                        || (body.is_end_stream() && self.prelude.is_empty());
                     if !ended {
                         return Poll::Ready(Some(Ok(frame)));
                     }
@@ -183,7 +201,7 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        let read_out = self.body.as_ref().is_none_or(Body::is_end_stream);
+        let read_out = self.prelude.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream);
         read_out
             && self.watch.is_none()
             && self.finishing.is_none()
@@ -192,7 +210,9 @@ impl Body for Relay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.as_ref().and_then(Frame::data_ref).map_or(0, |bytes| bytes.len() as u64);
+        let read = self.prelude.iter().filter_map(|frame| frame.as_ref().ok());
+        let held = self.held.iter().chain(read).filter_map(Frame::data_ref).map(|bytes| bytes.len() as u64);
+        let held: u64 = held.sum();
         let mut hint = self.body.as_ref().map(Body::size_hint).unwrap_or_default();
         if let Some(exact) = hint.exact() {
             hint.set_exact(exact + held);
@@ -206,7 +226,8 @@ impl Drop for Relay {
     fn drop(&mut self) {
         if let (Some(watch), Some(body)) = (self.watch.take(), self.body.take()) {
             let tercet = watch.tercet();
-            tercet.runtime.tasks.spawn(drain(body, *watch));
+            let prelude = std::mem::take(&mut self.prelude);
+            tercet.runtime.tasks.spawn(drain(prelude, body, *watch));
         }
     }
 }
@@ -219,20 +240,20 @@ pub(super) async fn drain_unseen(forwarded: Forwarded) {
     match watch.keeping_mut().map(Keeping::take_off) {
         Some((flight, headers, seat)) => {
             drop(seat);
-            let relay = Box::pin(Relay::of(body, watch));
+            let relay = Box::pin(Relay::of(Prelude::new(), body, watch));
             // Others may wait for it; where nobody does, it is dropped, and drained.
             flight.open(headers, relay);
         }
-        None => drain(body, watch).await,
+        None => drain(Prelude::new(), body, watch).await,
     }
 }
 
 /// Reads what is left of an answer whose client has gone, then settles it.
-async fn drain(mut body: TimedBody, mut watch: Watch) {
+async fn drain(prelude: Prelude, mut body: TimedBody, mut watch: Watch) {
     let tercet = watch.tercet();
     let flight = watch.keeping().map(|keeping| Arc::clone(keeping.flight()));
     let place = Place::take(&tercet);
-    let whole = place.is_some() && read_out(&mut body, &mut watch, flight.as_deref()).await;
+    let whole = place.is_some() && read_out(prelude, &mut body, &mut watch, flight.as_deref()).await;
     let ending = if whole { Ending::Drained } else { Ending::Abandoned };
     finish::finish(watch, ending).await;
     if let Some(flight) = flight {
@@ -241,11 +262,17 @@ async fn drain(mut body: TimedBody, mut watch: Watch) {
 }
 
 /// Reads to the end, for [`DRAIN_TIMEOUT`] at most and as long again as a retry reads along; tells whether it came.
-async fn read_out(body: &mut TimedBody, watch: &mut Watch, flight: Option<&Flight>) -> bool {
+async fn read_out(
+    mut prelude: Prelude,
+    body: &mut TimedBody,
+    watch: &mut Watch,
+    flight: Option<&Flight>,
+) -> bool {
     let mut patience = Box::pin(tokio::time::sleep(DRAIN_TIMEOUT));
     loop {
+        let read = prelude.pop_front();
         let frame = tokio::select! {
-            frame = body.frame() => frame,
+            frame = async { if read.is_some() { read } else { body.frame().await } } => frame,
             () = &mut patience => {
                 if !flight.is_some_and(Flight::has_readers) {
                     return false;

@@ -5,6 +5,8 @@ use super::exchange::Exchange;
 use crate::budget::{Estimate, PromptSize, Tokenizer, estimate_tokens};
 use crate::catalog::{self, Catalog};
 use crate::journal::ReservationRecord;
+use crate::money::NanoUsd;
+use crate::store::{Cell, Rate};
 use crate::telemetry::Phase;
 use crate::usage::Billed;
 use crate::wire::envelope::Envelope;
@@ -40,12 +42,30 @@ async fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Resu
     Ok(())
 }
 
+/// Holds what a second attempt at the same request may come to; the request itself is held already.
+pub(super) async fn hold_again(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    let estimate = estimate(exchange, envelope);
+    let mut claims = charge::claims(exchange, &estimate);
+    for claim in &mut claims {
+        claim.demands.retain(|demand| !matches!(demand.cell, Cell::Rate(Rate::Requests) | Cell::Concurrency));
+    }
+    take(exchange, claims).await?;
+    exchange.estimate = Some(estimate);
+    Ok(())
+}
+
 /// Writes down what is held, so that a crash leaves a charge at the estimate and never a free request.
 pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
+    note(exchange, NanoUsd::ZERO).await;
+    charge::require_journal(exchange)
+}
+
+/// Writes down what is held for an exchange that has cost `spent` already, in place of what was written before.
+pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
     let (Some(identity), Some(estimate), Some(_)) =
         (&exchange.identity, exchange.estimate, &exchange.reservation)
     else {
-        return Ok(());
+        return;
     };
     let (cost, tokens) = charge::held(identity, &estimate);
     let record = ReservationRecord {
@@ -56,7 +76,7 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
         key_id: identity.key_id.as_ref().map(ToString::to_string),
         sent_model: exchange.sent_model().to_owned(),
         tier: exchange.tier(),
-        estimate_nanousd: cost,
+        estimate_nanousd: cost + spent,
         estimate_tokens: tokens,
         batch: None,
     };
@@ -64,7 +84,6 @@ pub(super) async fn record(exchange: &Exchange) -> Result<(), Refusal> {
     if let Err(failure) = noted {
         tracing::error!(request_id = %exchange.id, %failure, "reservation not written");
     }
-    charge::require_journal(exchange)
 }
 
 /// Guesses on the high side, from the body's size and what answers of this tenant and model usually are.

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::config::{Adaptation, Mode};
@@ -32,6 +33,8 @@ pub struct RouteDecision {
     pub mode: Mode,
     /// Why the conversation binds the request, if it does.
     pub conversation: Option<&'static str>,
+    /// The model whose answer failed and was asked for again one tier up, unseen.
+    pub escalated_from: Option<String>,
 }
 
 /// A model to send to, and what is changed on the way.
@@ -110,22 +113,48 @@ impl RouteDecision {
         codes.join(",")
     }
 
-    /// Returns the journal's `decision`: what was decided, why, and from what.
+    /// Returns where a request that was sent down goes if its answer fails: one tier up.
     #[must_use]
-    pub const fn record<'a>(&'a self, origin: Origin<'a>) -> impl Serialize + 'a {
-        Recorded { decision: self, origin }
+    pub fn above(&self) -> Option<Choice> {
+        if !self.acted || self.sent.model == self.reference {
+            return None;
+        }
+        let open =
+            |one: &&Candidate| one.tier > self.sent.tier && (one.feasible || one.model == self.reference);
+        let next = self.candidates.iter().filter(open).min_by_key(|candidate| candidate.tier)?;
+        let adaptations = next.adaptations.clone();
+        Some(Choice { tier: next.tier, model: next.model.clone(), adaptations })
     }
 
-    /// Returns the object of `explain --json`; `workload` is the fingerprint, where one is kept.
+    /// Returns the decision with its answer asked for again at `next`, for one more reason.
     #[must_use]
-    pub fn explain(&self, workload: Option<&str>, policy_version: &str) -> Value {
+    pub fn escalated(&self, next: Choice, code: &'static str) -> Self {
+        let mut escalated = self.clone();
+        let before = std::mem::replace(&mut escalated.sent, next);
+        escalated.escalated_from = Some(before.model);
+        escalated.reasons.push(Reason::certain(code));
+        escalated
+    }
+
+    /// Returns the journal's `decision`: everything `explain` tells, and `basis`, what it takes to decide again.
+    #[must_use]
+    pub fn record<'a>(&'a self, origin: Origin<'a>, basis: Option<&'a RawValue>) -> impl Serialize + 'a {
+        let escalated_from = self.escalated_from.as_deref();
+        let (candidates, conversation) = (self.candidates.as_slice(), self.conversation);
+        Recorded { decision: self, candidates, conversation, origin, escalated_from, basis }
+    }
+
+    /// Returns the object of `explain --json`.
+    #[must_use]
+    pub fn explain(&self, origin: Origin<'_>) -> Value {
         json!({
             "asked": self.asked_model,
             "candidates": self.candidates,
             "decision": self,
-            "workload": workload,
+            "workload": origin.workload,
             "conversation": self.conversation,
-            "policy_version": policy_version,
+            "policy_version": origin.policy_version,
+            "weights_version": origin.weights_version,
         })
     }
 }
@@ -145,9 +174,19 @@ pub struct Origin<'a> {
 struct Recorded<'a> {
     #[serde(flatten)]
     decision: &'a RouteDecision,
+    candidates: &'a [Candidate],
+    conversation: Option<&'static str>,
     #[serde(flatten)]
     origin: Origin<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalated_from: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<&'a RawValue>,
 }
+
+/// The fields of a decision as it is told.
+pub const DECISION_FIELDS: [&str; 7] =
+    ["tier", "model", "reasons", "adaptations", "mode", "acted", "sent_model"];
 
 /// The decision alone, without its candidates: `tier` and `model` are what was decided, `sent_model` what is sent.
 impl Serialize for RouteDecision {

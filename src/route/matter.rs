@@ -10,7 +10,7 @@ use super::outlook::outlook;
 use super::past::Past;
 use super::{Asked, Facts, Stay, continues, feasible, size, strongest_tier, tier_model};
 use crate::catalog::{Catalog, Model};
-use crate::config::{Ceiling, Mode, Routing, Tiers};
+use crate::config::{self, Ceiling, Mode, Routing, Tiers};
 use crate::tier::{Complexity, Reason, Tier};
 
 /// Everything a decision is made of.
@@ -102,6 +102,7 @@ impl<'a> Matter<'a> {
             candidates,
             mode: self.routing.mode,
             conversation: bound.or(conversation).or_else(|| continues(self.ask)),
+            escalated_from: None,
         }
     }
 
@@ -240,10 +241,7 @@ impl<'a> Matter<'a> {
     /// The session's id decides, or the request's, so that a conversation stays on one side and a decision can be
     /// reproduced from the journal.
     pub(super) fn is_control(&self) -> bool {
-        let hash = blake3::hash(self.facts.lot.as_bytes());
-        let drawn =
-            hash.as_bytes().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) % 1_000;
-        !self.is_free() && drawn < u64::from(self.routing.control_permille)
+        !self.is_free() && config::is_drawn(self.facts.lot, self.routing.control_permille)
     }
 
     /// What the ceiling and the tenant say about a model, whatever the request holds.

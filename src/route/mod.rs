@@ -13,6 +13,7 @@ mod basis;
 mod conversation;
 mod course;
 mod decision;
+mod fault;
 mod feasible;
 mod habits;
 mod matter;
@@ -28,7 +29,8 @@ use jiff::Timestamp;
 pub use ask::Ask;
 pub use basis::Basis;
 pub use conversation::{Conversations, Prefixes, Speaker};
-pub use decision::{Candidate, Choice, Origin, RouteDecision, Unroutable};
+pub use decision::{Candidate, Choice, DECISION_FIELDS, Origin, RouteDecision, Unroutable};
+pub use fault::Wanted;
 pub use habits::{Ahead, Habits, Turn, Workload};
 pub use past::{ANYONE, Answered, Ended, Past, Warm};
 

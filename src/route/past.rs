@@ -146,6 +146,13 @@ impl Past {
         self.warm.truncate(WARM_MAX);
     }
 
+    /// Takes the conversation to have gone to `model` instead, and its thinking and cache with it.
+    pub fn went_to(&mut self, model: &str) {
+        let before = std::mem::replace(&mut self.model, model.to_owned());
+        let names = self.wrote.iter_mut().chain(self.warm.iter_mut().map(|warm| &mut warm.model));
+        names.filter(|name| **name == before).for_each(|name| model.clone_into(name));
+    }
+
     /// Returns where a request that asks for `asked` stays.
     #[must_use]
     pub fn stay(&self, asked: &str) -> Stay<'_> {

@@ -66,6 +66,8 @@ fn routing(mode: Mode) -> Routing {
         control_permille: 0,
         tiers: Tier::ROUTED.to_vec(),
         header_override: true,
+        escalate: false,
+        canary: None,
     }
 }
 

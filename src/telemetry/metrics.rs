@@ -38,6 +38,7 @@ pub struct Metrics {
     pub(super) rewrite: Family<IntCounter>,
     pub(super) cache_saved: Family<IntCounter>,
     routes: Family<IntCounter>,
+    escalations: Family<IntCounter>,
     tools: Family<IntCounter>,
     cache_requests: Family<IntCounter>,
     limit_decisions: Family<IntCounter>,
@@ -113,6 +114,7 @@ impl Metrics {
             rewrite: Family::money(table::REWRITE, &cap),
             cache_saved: Family::money(table::CACHE_SAVED, &cap),
             routes: counter(table::ROUTES)?,
+            escalations: counter(table::ESCALATIONS)?,
             tools: counter(table::TOOLS)?,
             cache_requests: counter(table::CACHE_REQUESTS)?,
             limit_decisions: counter(table::LIMIT_DECISIONS)?,
@@ -223,6 +225,11 @@ impl Metrics {
     /// Counts the time that one phase of ours took.
     pub fn record_overhead(&self, phase: Phase, time: Duration) {
         observe(self.overhead.get(phase as usize).and_then(Option::as_ref), time);
+    }
+
+    /// Counts one answer that was asked for again one tier up.
+    pub fn record_escalation(&self, tenant: &str, from: Tier, to: Tier, reason: &str) {
+        count(self.escalations.cell(&[tenant, from.name(), to.name(), reason]).as_ref(), 1);
     }
 
     /// Counts one try at the upstream.

@@ -160,6 +160,8 @@ table! {
         "What answers from the response cache would have cost.";
     ROUTES = "route_decisions_total", Kind::Counter, ["tenant", "requested_tier", "tier", "reason", "mode"],
         "Route decisions by their decisive reason.";
+    ESCALATIONS = "escalations_total", Kind::Counter, ["tenant", "from", "to", "reason"],
+        "Answers that failed at a lower tier, unseen, and were asked for again one tier up.";
     TOOLS = "tool_results_total", Kind::Counter, ["tenant", "tool", "result"], "Tool results seen in requests.";
     CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
         "What the response cache did; `error` counts, besides, shared values that were no answer.";
@@ -205,7 +207,7 @@ table! {
 const LABELS: &[(&str, &str)] = &[
     ("tenant", "configured names, `_other`"),
     ("model", "model ids of the catalog, `_other`"),
-    ("tier, requested_tier", "`haiku`, `sonnet`, `opus`, `other`"),
+    ("tier, requested_tier, from, to", "`haiku`, `sonnet`, `opus`, `other`"),
     (
         "outcome",
         "`ok`, `client_error`, `rate_limited`, `quota_rejected`, `upstream_error`, `proxy_error`, `client_aborted`",

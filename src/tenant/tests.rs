@@ -29,6 +29,8 @@ fn routing() -> Routing {
         control_permille: 0,
         tiers: Tier::ROUTED.to_vec(),
         header_override: true,
+        escalate: false,
+        canary: None,
     }
 }
 

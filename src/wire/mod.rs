@@ -15,5 +15,7 @@ pub mod headers;
 pub mod json;
 pub mod meter;
 pub mod objects;
+pub mod schema;
 pub mod splice;
 pub mod sse;
+pub mod transcript;

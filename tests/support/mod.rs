@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tercet::clock::Clock;
 use tercet::config;
 use tercet::gateway::{Ended, Gateway, Origin};
 use tercet::pipeline::Tercet;
@@ -70,13 +71,19 @@ impl House {
 
     /// Starts a gateway before a running upstream, with a journal in `folder`.
     pub async fn start_before(upstream: Upstream, folder: TempDir, text: &str) -> Self {
+        Self::start_by(Clock::default(), upstream, folder, text).await
+    }
+
+    /// Likewise, by another clock.
+    pub async fn start_by(clock: Clock, upstream: Upstream, folder: TempDir, text: &str) -> Self {
         let file = folder.path().join("tercet.toml");
         std::fs::write(&file, configuration(upstream.url(), folder.path(), text)).unwrap();
         let config = config::parse(&std::fs::read_to_string(&file).unwrap(), Some(&file), &environment)
             .unwrap_or_else(|problems| {
                 panic!("{}", problems.iter().map(ToString::to_string).collect::<String>())
             });
-        let gateway = Gateway::start(config, Origin { file: Some(file), mode: None }).await.unwrap();
+        let gateway =
+            Gateway::start_by(clock, config, Origin { file: Some(file), mode: None }).await.unwrap();
         let (url, admin_url, tercet) = (gateway.data_url(), gateway.admin_url(), gateway.tercet());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(gateway.serve_until(async move { drop(stopped.await) }));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::route::Origin;
 use crate::wire::envelope::{Role, Thinking, Thread};
 
 fn sent(model: &str, complexity: &Complexity, mode: Mode) -> RouteDecision {
@@ -278,7 +279,7 @@ fn the_control_share_is_drawn_by_lot() {
 #[test]
 fn an_explanation_has_the_promised_shape() {
     let decision = sent("claude-opus-4-8", &easy(), Mode::Shadow);
-    let told = decision.explain(None, "abc");
+    let told = decision.explain(Origin { workload: None, policy_version: "abc", weights_version: "w" });
     assert_eq!(told["asked"], "claude-opus-4-8");
     assert_eq!(told["decision"]["tier"], "haiku");
     assert_eq!(told["decision"]["adaptations"], json!(["thinking-default"]));
