@@ -10,6 +10,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use support::http::{get, message, open, send};
+use support::raw::Wire;
 use support::read::{idle, metric, nanos, spent_today, sum};
 use support::{ACME, House, RIVAL, process};
 use tercet::simulated::Behaviour;
@@ -98,19 +99,25 @@ async fn one(house: &House, dice: &mut Dice, before: &mut Vec<(&'static str, Str
         _ => ([ACME, RIVAL][dice.below(2)], body(dice)),
     };
     before.push((key, text.clone()));
-    let leaves = dice.below(4) == 0 && text.contains("\"stream\":true");
+    let leaves = dice.below(4) < 3 && text.contains("\"stream\":true");
     if let Some(fault) = fault(dice) {
         house.upstream.script(fault);
     } else if leaves {
         house.upstream.script(Behaviour::Pause { after_events: 3, ms: 400 });
     }
     let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
-    let mut answer =
-        open(Method::POST, &format!("{}/v1/messages", house.url), &headers, text).await.into_body();
     if leaves {
-        drop(answer.frame().await);
+        // By a reset, which is noticed at once; a client that merely closes is noticed at the second write.
+        let mut client = Wire::connect(&house.url).await;
+        // And by itself: a call that others may read goes on, and ends well.
+        let alone = [&headers[..], &[("x-tercet-cache", "off")]].concat();
+        client.request("POST /v1/messages", &alone, text).await;
+        client.head().await;
+        client.reset();
         return;
     }
+    let mut answer =
+        open(Method::POST, &format!("{}/v1/messages", house.url), &headers, text).await.into_body();
     while let Some(Ok(_)) = answer.frame().await {}
 }
 
