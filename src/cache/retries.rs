@@ -36,7 +36,7 @@ pub enum Claim {
     Join(Reader),
 }
 
-/// Originals that run, and those that ended within [`WINDOW`], up to [`HELD_MAX_BYTES`]; safe to share.
+/// Originals that run, and those that ended within [`WINDOW`], up to `HELD_MAX_BYTES`; safe to share.
 #[derive(Default)]
 pub struct Retries {
     recent: Mutex<Recent>,

@@ -54,7 +54,7 @@ impl From<Vec<Share>> for Held {
     }
 }
 
-/// Batches whose results are not known, by their upstream id; at most [`OPEN_MAX`].
+/// Batches whose results are not known, by their upstream id; at most `OPEN_MAX`.
 #[derive(Default)]
 pub struct Batches {
     open: Mutex<HashMap<Arc<str>, Open>>,

@@ -1,6 +1,6 @@
 //! Log lines: set-up of the subscriber, and the one line per exchange.
 //!
-//! Lines go to standard error by way of a buffer ([`super::sink`]), as JSON or as text for people. A value can never break a line or colour a
+//! Lines go to standard error by way of a buffer (`telemetry::sink`), as JSON or as text for people. A value can never break a line or colour a
 //! terminal: control characters are escaped in both forms. Levels follow a filter such as
 //! `info,tercet=debug`. Bodies, keys and credentials are never given to a log by anyone.
 
