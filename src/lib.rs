@@ -34,6 +34,7 @@ pub mod classify;
 pub mod guard;
 pub mod limit;
 pub mod route;
+pub mod sample;
 pub mod tenant;
 pub mod workload;
 

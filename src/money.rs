@@ -72,6 +72,14 @@ impl NanoUsd {
         Self(dollars.saturating_mul(1_000_000_000))
     }
 
+    /// Returns `part` parts of it out of `whole`, rounded towards zero; all of it where `whole` is 0.
+    #[must_use]
+    pub fn part(self, part: u64, whole: u64) -> Self {
+        let scaled = i128::from(self.0) * i128::from(part);
+        let parted = scaled.checked_div(i128::from(whole)).unwrap_or(i128::from(self.0));
+        Self(i64::try_from(parted).unwrap_or(i64::MAX))
+    }
+
     /// Parses a decimal amount of dollars such as `25`, `25.00` or `0.000000001`; nine decimals at most.
     ///
     /// Returns `None` for anything else: a sign, an exponent, more decimals, or too large an amount.

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("guard", 3),
     ("cache", 3),
     ("workload", 3),
+    ("sample", 3),
     ("pipeline", 4),
     ("server", 5),
     ("admin", 5),

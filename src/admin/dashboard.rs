@@ -46,7 +46,7 @@ pub(super) fn render(overview: &Overview, live: bool) -> Page<'_> {
         @if overview.recent.is_empty() { (set_up(&overview.set_up)) }
         (figures(overview))
         div.pair {
-            div { (tier_mix(&overview.today)) @if overview.today.requests > 0 { (comparison(&overview.today)) } }
+            div { (measured(&overview.today)) (tier_mix(&overview.today)) @if overview.today.requests > 0 { (comparison(&overview.today)) } }
             (tenants(overview))
         }
         (recent(overview, RECENT_SHOWN))
@@ -75,6 +75,27 @@ fn figures(overview: &Overview) -> Markup {
                 h2 { "From the cache" }
                 p.number { (percent(answered)) }
                 p.note { "of requests; " (percent(cached)) " of prompt tokens read from the prompt cache" }
+            }
+        }
+    }
+}
+
+/// Says what quality was held, where a sample of requests was asked again.
+fn measured(today: &Spending) -> Markup {
+    let Some(measured) = &today.measured else { return html! {} };
+    let [held, low, high] = measured.held_permille;
+    let [as_asked, routed, coin] = measured.costs;
+    html! {
+        section aria-labelledby="measured" {
+            h2 #measured { "Quality held today, measured" }
+            p.number { (percent(held)) }
+            p.note {
+                "of the asked models' quality, " (percent(low)) " to " (percent(high)) " with 95 % certainty, from "
+                (count(measured.compared)) " requests asked again elsewhere for " (dollars(measured.spent))
+            }
+            p.note {
+                "On those requests: " (dollars(as_asked)) " as asked, " (dollars(routed)) " as routed, "
+                (dollars(coin)) " with a coin that holds as much"
             }
         }
     }

@@ -38,7 +38,7 @@ use crate::secret::Secret;
 
 pub use api::{Explained, UsageQuery};
 pub use change::{Asked, Change, ChangeQuery, Changed};
-pub use overview::{Budget, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
+pub use overview::{Budget, Measured, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 pub use reply::Problem;
 pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLimit, limit_id, user_id};
 

@@ -54,6 +54,21 @@ pub struct Spending {
     pub prompt_cache_read_tokens: u64,
     /// By the tier sent to.
     pub tiers: Vec<TierShare>,
+    /// What the shadow sample says; `None` where it compared nothing.
+    pub measured: Option<Measured>,
+}
+
+/// What was learned by asking a sample of requests again elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Share of the asked models' quality that was held, in parts per thousand, with the ends of its interval of 95 %.
+    pub held_permille: [u64; 3],
+    /// Requests compared.
+    pub compared: u64,
+    /// What they come to at the models asked for, as routed, and with a coin that holds as much.
+    pub costs: [NanoUsd; 3],
+    /// What asking again cost.
+    pub spent: NanoUsd,
 }
 
 /// What one tier got.

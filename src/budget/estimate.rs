@@ -100,6 +100,19 @@ impl Estimate {
         Self { prompt_tokens, input_tokens, output_tokens, max_output_tokens, cost, max_cost }
     }
 
+    /// Returns what two requests come to.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            max_output_tokens: self.max_output_tokens.saturating_add(other.max_output_tokens),
+            cost: self.cost + other.cost,
+            max_cost: self.max_cost + other.max_cost,
+        }
+    }
+
     /// Returns what so many requests of this size come to.
     #[must_use]
     pub const fn times(self, count: u64) -> Self {

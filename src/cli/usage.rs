@@ -14,7 +14,7 @@ use super::records;
 use super::span;
 use super::table::{Column, Table, dollars, grouped};
 use crate::clock::Clock;
-use crate::journal::{By, Query, Rollup, Selection, Sums, UsageReport};
+use crate::journal::{By, Query, Rollup, SampleSums, Selection, Sums, UsageReport};
 
 /// Shows requests, tokens, cost and savings from the journal.
 #[derive(Args, Debug)]
@@ -75,6 +75,9 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         print(&exact(&asked.by, &report).csv())?;
     } else {
         print(&shown(&asked.by, &report).render())?;
+        if let Some(told) = measured(&report.totals.sample) {
+            print(&told)?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -95,6 +98,21 @@ fn shown(by: &[By], report: &UsageReport) -> Table {
     let label = by.iter().enumerate().map(|(place, _)| if place == 0 { "Total" } else { "" }.to_owned());
     table.total(label.chain(cells(&report.totals)).collect());
     table
+}
+
+/// What the shadow sample says, where it compared anything.
+fn measured(sample: &SampleSums) -> Option<String> {
+    let quality = sample.quality()?;
+    let [held, low, high] = [quality.held, quality.low, quality.high].map(|share| share * 100.0);
+    let [as_asked, routed, coin, spent] =
+        [sample.as_asked, sample.routed, sample.coin(), sample.spent].map(dollars);
+    Some(format!(
+        "\nQuality held: {held:.1} % of the models asked for ({low:.1} to {high:.1} with 95 % certainty), \
+         {} compared, {} unclear.\nOn those requests: {as_asked} USD as asked, {routed} as routed, {coin} with a coin \
+         that holds as much. The shadow sample cost {spent}.\n",
+        grouped(sample.compared),
+        grouped(sample.unclear),
+    ))
 }
 
 fn cells(sums: &Sums) -> [String; 8] {

@@ -19,9 +19,9 @@ use super::source::{Surroundings, readable};
 use super::value::{Count, Permille, Section, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
-    Quota, Reserve, Routing, Scope, Server, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
+    Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
 };
-use super::{redis, tenants};
+use super::{redis, sample, tenants};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -248,6 +248,7 @@ pub(super) fn routing(check: &mut Check<'_>, file: &schema::Routing, base: &Rout
         tiers: tiers.unwrap_or_else(|| base.tiers.clone()),
         header_override: file.header_override.unwrap_or(base.header_override),
         escalate: file.escalate.unwrap_or(base.escalate),
+        shadow_sample: sample::shadow_sample(check, file.shadow_sample.as_ref(), &base.shadow_sample),
         canary: base.canary.clone(),
     };
     let Some(canary) = &file.canary else { return routing };
@@ -255,7 +256,13 @@ pub(super) fn routing(check: &mut Check<'_>, file: &schema::Routing, base: &Rout
     if given.policy.0.canary.is_some() {
         check.report(canary.span(), "a canary has no canary of its own\nremove `policy.canary`");
     }
-    let alone = schema::Routing { canary: None, ..given.policy.0.clone() };
+    if given.policy.0.shadow_sample.is_some() {
+        check.report(
+            canary.span(),
+            "a canary is sampled like the rest, from the same budget\nremove `policy.shadow_sample`",
+        );
+    }
+    let alone = schema::Routing { canary: None, shadow_sample: None, ..given.policy.0.clone() };
     let policy = self::routing(check, &alone, &Routing { canary: None, ..routing.clone() });
     let canary = Canary { share_permille: share(given.share, 0), routing: policy };
     Routing { canary: Some(Box::new(canary)), ..routing }
@@ -309,7 +316,7 @@ pub(super) fn count(given: Option<Count>) -> Option<u64> {
     given.map(|count| count.0)
 }
 
-fn share(given: Option<Permille>, default: u16) -> u16 {
+pub(super) fn share(given: Option<Permille>, default: u16) -> u16 {
     given.map_or(default, |share| share.0)
 }
 
@@ -332,6 +339,7 @@ impl Default for Routing {
             tiers: Tier::ROUTED.to_vec(),
             header_override: true,
             escalate: false,
+            shadow_sample: ShadowSample::default(),
             canary: None,
         }
     }

@@ -126,6 +126,11 @@ fn routing(routing: &Routing) -> Value {
         "tiers": routing.tiers.iter().map(|tier| Tier::name(*tier)).collect::<Vec<_>>(),
         "header_override": routing.header_override,
         "escalate": routing.escalate,
+        "shadow_sample": {
+            "share": share(routing.shadow_sample.share_permille),
+            "daily": routing.shadow_sample.daily.map(money),
+            "judge": routing.shadow_sample.judge,
+        },
         "canary": routing.canary.as_ref().map(|canary| {
             json!({ "share": share(canary.share_permille), "policy": self::routing(&canary.routing) })
         }),

@@ -24,6 +24,7 @@ mod load;
 mod problem;
 mod read;
 mod redis;
+mod sample;
 mod schema;
 mod source;
 mod suggest;
@@ -37,6 +38,7 @@ pub use describe::describe;
 pub use load::{default_config, digest_of_files, load, parse, parse_duration, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
 pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
+pub use sample::ShadowSample;
 pub use source::{Source, environment};
 pub use tenants::{Guards, Key, Previous, Tenant, is_kept_apart};
 
@@ -217,6 +219,8 @@ pub struct Routing {
     pub header_override: bool,
     /// Whether answers that surely failed at a lower tier are asked for again one tier up; default false.
     pub escalate: bool,
+    /// What is asked again elsewhere to measure quality; nothing by default.
+    pub shadow_sample: ShadowSample,
     /// Another policy for a share of the traffic; it has none of its own.
     pub canary: Option<Box<Canary>>,
 }

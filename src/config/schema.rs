@@ -101,7 +101,16 @@ pub(super) struct Routing {
     pub(super) tiers: Given<Vec<Text<Tier>>>,
     pub(super) header_override: Option<bool>,
     pub(super) escalate: Option<bool>,
+    pub(super) shadow_sample: Option<Spanned<Section<ShadowSample>>>,
     pub(super) canary: Option<Spanned<Section<Canary>>>,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ShadowSample {
+    pub(super) share: Option<Permille>,
+    pub(super) daily: Option<Text<NanoUsd>>,
+    pub(super) judge: Given<String>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -48,6 +48,9 @@ pub enum StartProblem {
         /// As configured.
         model: String,
     },
+    /// The judge of a shadow sample.
+    #[error("shadow_sample.judge: \"{0}\" is not a model of the catalog; give a model's id")]
+    Judge(String),
     /// The classifier's weights.
     #[error("the classifier is {0}")]
     Weights(#[from] WeightsProblem),
@@ -100,6 +103,7 @@ impl StartProblem {
             Self::Catalog(_)
                 | Self::CatalogFile { .. }
                 | Self::TierModel { .. }
+                | Self::Judge(_)
                 | Self::Upstream(_)
                 | Self::Changes(_)
         )

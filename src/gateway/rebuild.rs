@@ -23,7 +23,7 @@ use crate::journal::{
     Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, ReservationRecord, Rollup,
 };
 use crate::limit::{Gate, GateKind, TenantGates};
-use crate::pipeline::{Batches, Held, Runtime, Share, Snapshot, Tercet};
+use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
@@ -79,6 +79,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         answers: shared.answers,
         headroom: Headroom::default(),
         batches: views.open,
+        samples: Samples::default(),
         forecast: Forecast::default(),
         journal,
         rollup: views.rollup,
@@ -107,6 +108,7 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
         }
     };
     check_tiers(&config.tiers, &catalog)?;
+    check_judges(&config, &catalog)?;
     let upstream = match before {
         Some(before) if same_upstream(&before.config, &config) => Arc::clone(&before.upstream),
         _ => Arc::new(Upstream::new(&config.upstream)?),
@@ -125,6 +127,17 @@ fn check_tiers(tiers: &Tiers, catalog: &Catalog) -> Result<(), StartProblem> {
         let model = tier_model(tiers, tier).unwrap_or_default();
         if catalog.model(model).is_none() || !matches!(Asked::parse(model), Asked::Model(_)) {
             return Err(StartProblem::TierModel { tier: tier.name(), model: model.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a judge that could not be asked or priced.
+fn check_judges(config: &Config, catalog: &Catalog) -> Result<(), StartProblem> {
+    let routings = config.tenants.values().map(|tenant| &tenant.routing).chain([&config.routing]);
+    for judge in routings.filter_map(|routing| routing.shadow_sample.judge.as_ref()) {
+        if catalog.model(judge).is_none() {
+            return Err(StartProblem::Judge(judge.clone()));
         }
     }
     Ok(())
@@ -211,7 +224,10 @@ impl Views {
             return;
         }
         let user = record.user_id.as_deref().unwrap_or_default();
-        let levels = directory.levels_of(&record.tenant, user, record.key_id.as_deref());
+        let levels = match record.sample {
+            Some(_) => directory.sample_levels(&record.tenant),
+            None => directory.levels_of(&record.tenant, user, record.key_id.as_deref()),
+        };
         let claims: Vec<Claim> = levels
             .iter()
             .map(|level| {

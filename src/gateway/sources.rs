@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{Control, changes, spend_limits};
 use crate::admin::{
-    Access, Budget, Explained, Overview, Problem, RecentExchange, SetUp, Sources, Spending, TenantSpending,
-    TierShare, UsageQuery,
+    Access, Budget, Explained, Measured, Overview, Problem, RecentExchange, SetUp, Sources, Spending,
+    TenantSpending, TierShare, UsageQuery,
 };
 use crate::budget::{self, Estimate};
 use crate::config::{self, Credential};
-use crate::journal::{self, By, ExchangeRecord, Query, Stream, Sums};
+use crate::journal::{self, By, ExchangeRecord, Quality, Query, SampleSums, Stream, Sums};
 use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
 use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Standing, Unit};
@@ -273,7 +273,18 @@ fn spending(tercet: &Tercet, from: Timestamp) -> Spending {
         prompt_tokens: totals.usage.prompt_tokens(),
         prompt_cache_read_tokens: totals.usage.cache_read_tokens,
         tiers,
+        measured: measured(&totals.sample),
     }
+}
+
+fn measured(sample: &SampleSums) -> Option<Measured> {
+    let Quality { held, low, high } = sample.quality()?;
+    Some(Measured {
+        held_permille: [held, low, high].map(|share| (share * 1_000.0).round() as u64),
+        compared: sample.compared,
+        costs: [sample.as_asked, sample.routed, sample.coin()],
+        spent: sample.spent,
+    })
 }
 
 fn budget_of((period, standing, warn_at_permille): (Period, Standing, u16)) -> Option<Budget> {

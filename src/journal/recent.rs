@@ -32,8 +32,11 @@ pub struct Found {
 }
 
 impl Recent {
-    /// Adds an exchange; the oldest leaves.
+    /// Adds an exchange of a client; the oldest leaves.
     pub fn add(&self, record: Arc<ExchangeRecord>) {
+        if record.sample.is_some() {
+            return;
+        }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() >= RING_RECORDS {
             records.pop_front();

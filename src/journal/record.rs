@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::rfc3339;
+use super::sample::SampleRecord;
 use crate::id::RequestId;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -116,6 +117,9 @@ pub struct ExchangeRecord {
     /// The upstream objects it made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ObjectName>,
+    /// The request of a client that was asked again here; then nobody waited for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Box<SampleRecord>>,
 }
 
 impl ExchangeRecord {
@@ -171,13 +175,14 @@ impl ExchangeRecord {
             tags: Vec::new(),
             levels: Vec::new(),
             objects: Vec::new(),
+            sample: None,
         }
     }
 
     /// Returns the charge for a reservation that a crash left without an exchange: its estimate.
     ///
     /// The estimate does not say of which kind its tokens are; they are written as input. Both baselines are
-    /// the cost, so that a crash never looks like a saving.
+    /// the cost, so that a crash never looks like a saving; those of a sample are nothing, as ever.
     #[must_use]
     pub fn lost(reservation: &ReservationRecord) -> Self {
         let mut record = Self::begin(
@@ -192,8 +197,12 @@ impl ExchangeRecord {
         record.tier = reservation.tier;
         record.set_usage(&Usage { input_tokens: reservation.estimate_tokens, ..Usage::default() });
         record.cost_nanousd = reservation.estimate_nanousd;
-        record.baseline_nanousd =
-            Baselines { requested: reservation.estimate_nanousd, all_opus: reservation.estimate_nanousd };
+        record.sample =
+            reservation.sample.clone().map(|of| Box::new(SampleRecord::unknown(of, reservation.tier)));
+        if record.sample.is_none() {
+            let cost = reservation.estimate_nanousd;
+            record.baseline_nanousd = Baselines { requested: cost, all_opus: cost };
+        }
         record.attempts = 1;
         record
     }
@@ -299,6 +308,9 @@ pub struct ReservationRecord {
     /// For one model's share of a batch: the exchange that made the batch. Held until the results are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<RequestId>,
+    /// For a sample: the client's exchange that is asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<RequestId>,
 }
 
 /// An upstream object and who owns it.

@@ -11,6 +11,7 @@ use jiff::tz::Offset;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::sample::SampleSums;
 use crate::money::NanoUsd;
 use crate::usage::Usage;
 
@@ -75,7 +76,7 @@ pub struct Row {
 /// Sums over exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// How many exchanges.
+    /// How many exchanges; samples of them are none.
     pub requests: u64,
     /// Their tokens by kind.
     pub usage: Usage,
@@ -87,6 +88,8 @@ pub struct Sums {
     pub baseline_all_opus: NanoUsd,
     /// How many of them were answered from the response cache.
     pub cache_hits: u64,
+    /// What was learned by asking some of them again elsewhere; its cost is in `cost`.
+    pub sample: SampleSums,
 }
 
 impl Sums {
@@ -98,6 +101,7 @@ impl Sums {
         self.baseline_requested += other.baseline_requested;
         self.baseline_all_opus += other.baseline_all_opus;
         self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
+        self.sample.add(&other.sample);
     }
 
     /// Returns what was saved against the models asked for; negative where routing cost more.
@@ -109,7 +113,8 @@ impl Sums {
 
 impl Serialize for Sums {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Sums", 10)?;
+        let sampled = self.sample != SampleSums::default();
+        let mut fields = serializer.serialize_struct("Sums", if sampled { 11 } else { 10 })?;
         fields.serialize_field("requests", &self.requests)?;
         fields.serialize_field("input_tokens", &self.usage.input_tokens)?;
         fields.serialize_field("output_tokens", &self.usage.output_tokens)?;
@@ -120,6 +125,27 @@ impl Serialize for Sums {
         fields.serialize_field("cost_usd", &self.cost.to_string())?;
         fields.serialize_field("baseline_requested_nanousd", &self.baseline_requested)?;
         fields.serialize_field("baseline_all_opus_nanousd", &self.baseline_all_opus)?;
+        if sampled {
+            fields.serialize_field("shadow_sample", &self.sample)?;
+        }
+        fields.end()
+    }
+}
+
+/// `quality` is the share of the asked models' quality held, between `quality_low` and `quality_high` with 95 %.
+impl Serialize for SampleSums {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let quality = self.quality();
+        let mut fields = serializer.serialize_struct("SampleSums", 9)?;
+        fields.serialize_field("compared", &self.compared)?;
+        fields.serialize_field("unclear", &self.unclear)?;
+        fields.serialize_field("quality", &quality.map(|quality| quality.held))?;
+        fields.serialize_field("quality_low", &quality.map(|quality| quality.low))?;
+        fields.serialize_field("quality_high", &quality.map(|quality| quality.high))?;
+        fields.serialize_field("spent_nanousd", &self.spent)?;
+        fields.serialize_field("as_asked_nanousd", &self.as_asked)?;
+        fields.serialize_field("routed_nanousd", &self.routed)?;
+        fields.serialize_field("coin_nanousd", &self.coin())?;
         fields.end()
     }
 }

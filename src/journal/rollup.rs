@@ -74,13 +74,15 @@ impl Rollup {
             model: record.sent_model.as_deref().unwrap_or(&record.requested_model).into(),
             tier: record.tier,
         };
+        let sample = record.sample.as_ref().map(|sample| sample.sums(record.cost_nanousd));
         let sums = Sums {
-            requests: 1,
+            requests: u64::from(sample.is_none()),
             usage: record.usage(),
             cost: record.cost_nanousd,
             baseline_requested: record.baseline_nanousd.requested,
             baseline_all_opus: record.baseline_nanousd.all_opus,
             cache_hits: u64::from(record.cache.as_deref() == Some("hit")),
+            sample: sample.unwrap_or_default(),
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.add(cell, &sums, self.max_cells);
@@ -265,7 +267,7 @@ const fn floor(second: i64, unit: i64) -> i64 {
     second.div_euclid(unit) * unit
 }
 
-/// How many cells are kept, about 60 MB at most.
+/// How many cells are kept, about 75 MB at most.
 const MAX_CELLS: usize = 200_000;
 const OTHER: &str = "_other";
 

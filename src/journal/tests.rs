@@ -49,6 +49,7 @@ fn reservation(request_id: &RequestId, nanousd: i64) -> Entry {
         estimate_nanousd: NanoUsd(nanousd),
         estimate_tokens: 50,
         batch: None,
+        sample: None,
     })
 }
 

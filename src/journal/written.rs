@@ -90,6 +90,9 @@ impl ExchangeRecord {
         if !self.objects.is_empty() {
             object.list("objects", &self.objects, put_object);
         }
+        if let Some(sample) = self.sample.as_ref().and_then(|sample| serde_json::to_string(sample).ok()) {
+            object.json("sample", Some(&sample));
+        }
     }
 }
 
@@ -108,6 +111,9 @@ impl ReservationRecord {
         object.count("estimate_tokens", self.estimate_tokens);
         if let Some(batch) = &self.batch {
             object.text("batch", batch.as_str());
+        }
+        if let Some(sample) = &self.sample {
+            object.text("sample", sample.as_str());
         }
         object.end()
     }

@@ -11,7 +11,7 @@ use crate::config::Mode;
 use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
 use crate::money::NanoUsd;
 use crate::route::Origin;
-use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Phase, ToolUse};
+use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Metrics, Phase, ToolUse};
 use crate::wire::error::Refusal;
 use crate::wire::headers;
 use crate::wire::meter::Metered;
@@ -130,13 +130,28 @@ pub(super) fn publish(
 
 /// Adds what one model's share of a batch came to to the sums and the metrics, logs it, and writes it down.
 pub(super) fn publish_batch(tercet: &Tercet, record: ExchangeRecord, parts: CostParts, unpriced: bool) {
+    publish_aside(tercet, record, parts, unpriced, Metrics::record_exchange);
+}
+
+/// Likewise what a sampled request came to, which is no exchange of a client.
+pub(super) fn publish_sample(tercet: &Tercet, record: ExchangeRecord, parts: CostParts, unpriced: bool) {
+    publish_aside(tercet, record, parts, unpriced, Metrics::record_sample_spending);
+}
+
+fn publish_aside(
+    tercet: &Tercet,
+    record: ExchangeRecord,
+    parts: CostParts,
+    unpriced: bool,
+    count: impl Fn(&Metrics, &ExchangeFacts<'_>),
+) {
     let runtime = &tercet.runtime;
     let record = Arc::new(record);
     runtime.rollup.add(&record);
     runtime.recent.add(Arc::clone(&record));
     let snapshot = tercet.snapshot.load();
     let model = snapshot.catalog.model(&record.requested_model).map_or("_other", |model| &model.id);
-    runtime.metrics.record_exchange(&ExchangeFacts {
+    let facts = ExchangeFacts {
         tenant: &record.tenant,
         model,
         requested_tier: record.tier,
@@ -157,7 +172,8 @@ pub(super) fn publish_batch(tercet: &Tercet, record: ExchangeRecord, parts: Cost
         mode: Mode::Off,
         unpriced,
         tools: &[],
-    });
+    };
+    count(&runtime.metrics, &facts);
     let request_id = record.request_id.clone();
     let line = Entry::Exchange(record).to_line();
     telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));

@@ -237,7 +237,7 @@ impl Holding {
         let mut shares: Vec<Share> = Vec::with_capacity(summary.models.len());
         for asked in &summary.models {
             let estimate = self.estimate(asked);
-            let claims = charge::spending_claims(&self.identity, &runtime.accounts, &estimate);
+            let claims = charge::spending_claims(&self.identity.levels, &runtime.accounts, &estimate);
             match runtime.accounts.hold(claims).await {
                 Ok(reservation) => shares.push(Share { record: self.record(asked, &estimate), reservation }),
                 Err(refused) => {
@@ -267,7 +267,7 @@ impl Holding {
     }
 
     fn record(&self, asked: &BatchModel, estimate: &Estimate) -> ReservationRecord {
-        let (cost, tokens) = charge::held(&self.identity, estimate);
+        let (cost, tokens) = charge::held(&self.identity.levels, estimate);
         ReservationRecord {
             timestamp: self.timestamp,
             request_id: RequestId::generate(),
@@ -279,6 +279,7 @@ impl Holding {
             estimate_nanousd: cost,
             estimate_tokens: tokens,
             batch: Some(self.request_id.clone()),
+            sample: None,
         }
     }
 

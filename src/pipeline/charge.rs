@@ -11,7 +11,7 @@ use crate::limit::{self, LimitReached};
 use crate::money::NanoUsd;
 use crate::store::{Accounts, Claim, Demand, Exhausted, Period, Refused, Standing, Unit};
 use crate::telemetry::{LimitDecision, LimitKind};
-use crate::tenant::{Identity, LevelOf, Unidentified};
+use crate::tenant::{LevelOf, Unidentified};
 use crate::wire::error::{self, Refusal};
 
 /// Returns what the request asks of every level: rates, money and tokens.
@@ -22,19 +22,20 @@ pub(super) fn claims(exchange: &Exchange, estimate: &Estimate) -> Vec<Claim> {
     })
 }
 
-/// Returns what of money and tokens is asked of every level, and no rate: batches have rates of their own upstream.
-pub(super) fn spending_claims(identity: &Identity, accounts: &Accounts, estimate: &Estimate) -> Vec<Claim> {
+/// Returns what of money and tokens is asked of levels, and no rate: batches have rates of their own upstream, and
+/// samples are no requests of a client.
+pub(super) fn spending_claims(levels: &[LevelOf], accounts: &Accounts, estimate: &Estimate) -> Vec<Claim> {
     let claim = |level: &LevelOf| {
         level_claim(level, accounts, |ceilings, into| {
             budget::demands(&ceilings.budget, &ceilings.quota, estimate, into);
         })
     };
-    identity.levels.iter().map(claim).collect()
+    levels.iter().map(claim).collect()
 }
 
 /// Returns the money and the tokens that are held by an estimate: what a crash leaves is charged at that.
-pub(super) fn held(identity: &Identity, estimate: &Estimate) -> (NanoUsd, u64) {
-    let at_most = identity.levels.iter().any(|level| level.ceilings.budget.reserve == Reserve::Max);
+pub(super) fn held(levels: &[LevelOf], estimate: &Estimate) -> (NanoUsd, u64) {
+    let at_most = levels.iter().any(|level| level.ceilings.budget.reserve == Reserve::Max);
     match at_most {
         true => (estimate.max_cost, estimate.max_total_tokens()),
         false => (estimate.cost, estimate.total_tokens()),

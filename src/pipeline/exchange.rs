@@ -14,6 +14,7 @@ use super::decide::Course;
 use super::escalate::Spoiled;
 use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
+use super::sample::Sampling;
 use crate::budget::Estimate;
 use crate::cache::CacheResult;
 use crate::config::{self, Mode};
@@ -83,6 +84,8 @@ pub struct Exchange {
     pub holding: Option<Arc<Holding>>,
     /// An attempt that failed unseen, to be settled with the one that is seen.
     pub spoiled: Option<Box<Spoiled>>,
+    /// What is to be asked again elsewhere once it is answered.
+    pub sampling: Option<Box<Sampling>>,
     /// What it may come to, where that was reckoned.
     pub estimate: Option<Estimate>,
     /// Tries at the upstream.
@@ -146,6 +149,7 @@ impl Exchange {
             reservation: None,
             holding: None,
             spoiled: None,
+            sampling: None,
             estimate: None,
             attempts: 0,
             upstream_request_id: None,

@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, forward, reply, settle_batch, signals};
+use super::{account, decide, forward, reply, sample, settle_batch, signals};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -97,6 +97,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let whole = matches!(ending, Ending::Whole | Ending::Drained) && metered.complete && !seen.error_event;
     if whole && seen.status == 200 {
         signals::answered(&exchange, &metered);
+        sample::begin(&mut exchange, &bill);
     }
     if let Some(keeping) = keeping.filter(|_| whole) {
         keeping.land(&exchange, &metered, bill.billed.clone());

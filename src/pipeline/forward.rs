@@ -100,7 +100,7 @@ fn forward(
 
 /// Headers for the upstream: hop-by-hop and our own left out, the credential ours or the caller's. With ours, so
 /// are cookies and the caller's whereabouts.
-fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
+pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
     let mut outgoing = exchange.headers.clone();
     headers::strip_hop_by_hop(&mut outgoing);
     outgoing.remove(header::EXPECT);
@@ -176,7 +176,7 @@ impl Drop for Crossing {
     }
 }
 
-const fn result_of(status: u16) -> AttemptResult {
+pub(super) const fn result_of(status: u16) -> AttemptResult {
     match status {
         429 => AttemptResult::RateLimited,
         400..=499 => AttemptResult::ClientError,
@@ -186,7 +186,7 @@ const fn result_of(status: u16) -> AttemptResult {
     }
 }
 
-const fn result_of_failure(failure: &UpstreamFailure) -> AttemptResult {
+pub(super) const fn result_of_failure(failure: &UpstreamFailure) -> AttemptResult {
     match (failure.phase, failure.kind) {
         (_, FailureKind::Timeout) => AttemptResult::TimedOut,
         (Phase::Connect, _) => AttemptResult::ConnectFailed,

@@ -29,6 +29,8 @@ mod replay;
 mod reply;
 mod reserve;
 mod runtime;
+mod sample;
+mod sampled;
 mod settle_batch;
 mod share;
 mod signals;
@@ -55,6 +57,7 @@ pub use explain::{explain_body, explain_record, judge};
 pub use relay::{DRAIN_TIMEOUT, Reply};
 pub use replay::{Change, Replay, Replayed};
 pub use runtime::{Runtime, Snapshot, Tercet};
+pub use sample::Samples;
 pub use settle_batch::watch_batches;
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
@@ -143,6 +146,7 @@ async fn arrange(
                 reserve::hold(exchange, envelope).await?;
                 reserve::record(exchange).await?;
                 let spare = escalate::spare(exchange, body).map(Box::new);
+                exchange.sampling = sample::draw(exchange, envelope, body);
                 return Ok(Ready::Send(exchange.splice(envelope, body), keeping, spare));
             };
             Ready::Kept(kept)

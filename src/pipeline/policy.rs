@@ -118,8 +118,8 @@ pub(super) fn classify(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Comp
     let judged = classify::classify(envelope, &hints(&exchange.headers), &exchange.tercet.runtime.weights);
     let fingerprints = fingerprints(&exchange.headers, envelope);
     let known = exchange.tercet.runtime.workloads.known(exchange.tenant(), &fingerprints);
-    exchange.workload =
-        Some(Belonging { fingerprints, spoke: known.as_ref().map(|known| known.fingerprint) });
+    let spoke = known.as_ref().map(|known| known.fingerprint);
+    exchange.workload = Some(Belonging { fingerprints, spoke, logits: judged.logits });
     workload::weigh(&judged, known.as_ref())
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Re
         return Ok(());
     }
     let begun = exchange.tercet.runtime.clock.instant();
-    let estimate = estimate(exchange, envelope);
+    let estimate = estimate(exchange, envelope, exchange.sent_model());
     take(exchange, charge::claims(exchange, &estimate)).await?;
     exchange.estimate = Some(estimate);
     exchange.spent_in(Phase::Limits, begun);
@@ -44,7 +44,7 @@ async fn take(exchange: &mut Exchange, claims: Vec<crate::store::Claim>) -> Resu
 
 /// Holds what a second attempt at the same request may come to; the request itself is held already.
 pub(super) async fn hold_again(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
-    let estimate = estimate(exchange, envelope);
+    let estimate = estimate(exchange, envelope, exchange.sent_model());
     let mut claims = charge::claims(exchange, &estimate);
     for claim in &mut claims {
         claim.demands.retain(|demand| !matches!(demand.cell, Cell::Rate(Rate::Requests) | Cell::Concurrency));
@@ -67,7 +67,7 @@ pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
     else {
         return;
     };
-    let (cost, tokens) = charge::held(identity, &estimate);
+    let (cost, tokens) = charge::held(&identity.levels, &estimate);
     let record = ReservationRecord {
         timestamp: exchange.timestamp,
         request_id: exchange.id.clone(),
@@ -79,6 +79,7 @@ pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
         estimate_nanousd: cost + spent,
         estimate_tokens: tokens,
         batch: None,
+        sample: None,
     };
     let noted = exchange.tercet.runtime.journal.note(&record.into()).await;
     if let Err(failure) = noted {
@@ -87,9 +88,8 @@ pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
 }
 
 /// Guesses on the high side, from the body's size and what answers of this tenant and model usually are.
-fn estimate(exchange: &Exchange, envelope: &Envelope<'_>) -> Estimate {
+pub(super) fn estimate(exchange: &Exchange, envelope: &Envelope<'_>, model: &str) -> Estimate {
     let snapshot = &exchange.snapshot;
-    let model = exchange.sent_model();
     let tokenizer = tokenizer(&snapshot.catalog, model);
     let size = PromptSize {
         body_bytes: envelope.body.len(),

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batches;
+use super::sample::Samples;
 use crate::budget::Forecast;
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
@@ -65,6 +66,8 @@ pub struct Runtime {
     pub headroom: Headroom,
     /// Batches whose results are not known.
     pub batches: Batches,
+    /// Requests that are asked again elsewhere.
+    pub samples: Samples,
     /// Learned sizes of answers.
     pub forecast: Forecast,
     /// The record of what happened.

@@ -220,7 +220,7 @@ fn own_reader(snapshot: &Snapshot) -> Option<HeaderMap> {
 
 /// Headers for reading what the caller may read: ours, or the caller's credential and nothing else of it, for a
 /// range or a condition would make results incomplete.
-fn reader_of(exchange: &Exchange) -> HeaderMap {
+pub(super) fn reader_of(exchange: &Exchange) -> HeaderMap {
     own_reader(&exchange.snapshot).unwrap_or_else(|| {
         let given = |name: &'static str| {
             Some((header::HeaderName::from_static(name), exchange.headers.get(name)?.clone()))

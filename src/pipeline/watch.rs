@@ -36,10 +36,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(exchange: Box<Exchange>, head: &Parts, keeping: Option<Box<Keeping>>) -> Self {
+    pub(super) fn new(mut exchange: Box<Exchange>, head: &Parts, keeping: Option<Box<Keeping>>) -> Self {
         let streamed = starts_with(&head.headers, &header::CONTENT_TYPE, "text/event-stream");
         let encoding = head.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
         let success = head.status.is_success();
+        if let Some(sampling) = exchange.sampling.take().filter(|_| success) {
+            exchange.sampling = Some(sampling.of_stream(streamed));
+        }
         Self {
             status: head.status.as_u16(),
             first_content: None,
@@ -77,7 +80,13 @@ impl Watch {
             keeping.write(bytes);
         }
         let (meter, mut progress) = (&mut self.meter, Progress::default());
-        self.decoder.decode(bytes, |plain| progress.add(meter.feed(plain)));
+        let mut sampling = self.exchange.sampling.as_deref_mut();
+        self.decoder.decode(bytes, |plain| {
+            progress.add(meter.feed(plain));
+            if let Some(sampling) = &mut sampling {
+                sampling.hear(plain);
+            }
+        });
         if progress.first_content && self.first_content.is_none() {
             self.first_content = Some(self.exchange.tercet.runtime.clock.instant());
         }

@@ -184,6 +184,20 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Tells whether answering does nothing but answer: no thread, container or file is made, no tool of the upstream's
+    /// runs, nothing is asked for that we do not know. Only such a request may be asked again behind its client's back.
+    #[must_use]
+    pub fn only_answers(&self) -> bool {
+        let known = |name: &Cow<'_, str>| WITHOUT_EFFECT.contains(&name.as_ref());
+        let run_by_client = |kind: &Cow<'_, str>| CLIENT_TOOLS.iter().any(|client| kind.starts_with(client));
+        !(self.thread || self.container || self.fallback_list || self.tools_unread)
+            && self.max_tokens != Some(0)
+            && self.advisors.is_empty()
+            && self.tool_kinds.iter().all(run_by_client)
+            && self.other_fields.iter().all(known)
+            && self.other_blocks.iter().all(|kind| kind == "document" || kind == "redacted_thinking")
+    }
+
     /// Tells whether the request asks for thinking by name.
     pub(super) fn asks_thinking(&self) -> bool {
         self.thinking.as_ref().is_some_and(|kind| kind != "disabled")
@@ -201,5 +215,17 @@ fn count(number: usize) -> u64 {
 
 /// The type of an advisor tool.
 pub(super) const ADVISOR: &str = "advisor_20260301";
+/// Beginnings of the types of tools that the client runs, besides custom ones; kinds not named may run upstream.
+const CLIENT_TOOLS: [&str; 3] = ["bash_", "text_editor_", "memory_"];
+/// Top-level fields, besides those the envelope names, that only shape the answer.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "messages",
+    "metadata",
+    "cache_control",
+    "context_management",
+    "stop_sequences",
+    "output_config",
+    "tool_choice",
+];
 /// As many tools as an envelope keeps.
 const TOOLS_READ: usize = 512;

@@ -79,6 +79,16 @@ pub struct Unroutable {
     pub blockers: Vec<&'static str>,
 }
 
+impl Choice {
+    /// Returns the text to insert into the body's object right behind the model's value, if any.
+    #[must_use]
+    pub fn insertion(&self) -> Option<&'static str> {
+        self.adaptations.first().map(|adaptation| match adaptation {
+            Adaptation::ThinkingDefault => r#","thinking":{"type":"disabled"}"#,
+        })
+    }
+}
+
 impl RouteDecision {
     /// Returns the tier of the model that is sent.
     #[must_use]
@@ -101,9 +111,7 @@ impl RouteDecision {
     /// Returns the text to insert into the body's object right behind the model's value, if any.
     #[must_use]
     pub fn insertion(&self) -> Option<&'static str> {
-        self.sent.adaptations.first().map(|adaptation| match adaptation {
-            Adaptation::ThinkingDefault => r#","thinking":{"type":"disabled"}"#,
-        })
+        self.sent.insertion()
     }
 
     /// Returns the reason codes, comma-separated, for `x-tercet-reason`.

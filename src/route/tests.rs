@@ -67,6 +67,7 @@ fn routing(mode: Mode) -> Routing {
         tiers: Tier::ROUTED.to_vec(),
         header_override: true,
         escalate: false,
+        shadow_sample: crate::config::ShadowSample::default(),
         canary: None,
     }
 }

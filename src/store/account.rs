@@ -25,6 +25,8 @@ pub enum Level {
     User,
     /// A key of a tenant.
     Key,
+    /// What a tenant's shadow sample may cost.
+    Sample,
 }
 
 /// Names one account.
@@ -94,6 +96,12 @@ impl AccountId {
         Self { level: Level::User, tenant, name: user }
     }
 
+    /// Names the account of a tenant's shadow sample.
+    #[must_use]
+    pub fn sample(tenant: Arc<str>) -> Self {
+        Self { level: Level::Sample, name: Arc::clone(&tenant), tenant }
+    }
+
     /// Names a key's account.
     #[must_use]
     pub const fn key(tenant: Arc<str>, key_id: Arc<str>) -> Self {
@@ -109,6 +117,7 @@ impl fmt::Display for AccountId {
             Level::Tenant => write!(formatter, "tenant `{}`", self.name),
             Level::User => write!(formatter, "user `{}`", self.name),
             Level::Key => write!(formatter, "key `{}`", self.name),
+            Level::Sample => write!(formatter, "the shadow sample of `{}`", self.name),
         }
     }
 }

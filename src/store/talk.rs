@@ -303,6 +303,7 @@ fn account_key(partition: usize, id: &AccountId) -> String {
         Level::Tenant => "tenant",
         Level::User => "user",
         Level::Key => "key",
+        Level::Sample => "sample",
     };
     let mut key = format!("tercet:1:{{{partition}}}:{level}");
     let _ = write!(key, ":{}:{}:{}", id.tenant.len(), id.tenant, id.name);

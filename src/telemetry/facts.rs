@@ -43,6 +43,25 @@ pub enum CacheResult {
     Error,
 }
 
+/// What a request drawn for the shadow sample came to; the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleResult {
+    /// The cheaper answer is as good.
+    Held,
+    /// It is worse.
+    Lost,
+    /// Nobody can tell.
+    Unclear,
+    /// There was no second answer.
+    Failed,
+    /// Nothing is left to spend on it.
+    NoBudget,
+    /// Too many are under way, or the upstream's limits are tight.
+    Busy,
+    /// The request or its answer is too large to be kept.
+    TooLarge,
+}
+
 /// How one try at the upstream ended; the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptResult {
@@ -137,6 +156,8 @@ names! {
         QuotaRejected = "quota_rejected", UpstreamError = "upstream_error", ProxyError = "proxy_error",
         ClientAborted = "client_aborted";
     CacheResult: Hit = "hit", Miss = "miss", Joined = "joined", Bypass = "bypass", Error = "error";
+    SampleResult: Held = "held", Lost = "lost", Unclear = "unclear", Failed = "failed", NoBudget = "no_budget",
+        Busy = "busy", TooLarge = "too_large";
     AttemptResult: Ok = "ok", ClientError = "client_error", RateLimited = "rate_limited",
         Overloaded = "overloaded", ServerError = "server_error", ConnectFailed = "connect_failed",
         TimedOut = "timed_out", Broken = "broken";

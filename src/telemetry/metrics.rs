@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Resul
 
 use super::facts::{
     AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Outcome, Phase, Readings,
-    UpstreamLimit,
+    SampleResult, UpstreamLimit,
 };
 use super::family::{Family, OTHER, SeriesCap, options, registered};
 use super::table::{self, KNOWN_TOOLS, Row};
@@ -39,6 +39,8 @@ pub struct Metrics {
     pub(super) cache_saved: Family<IntCounter>,
     routes: Family<IntCounter>,
     escalations: Family<IntCounter>,
+    samples: Family<IntCounter>,
+    pub(super) sample_cost: Family<IntCounter>,
     tools: Family<IntCounter>,
     cache_requests: Family<IntCounter>,
     limit_decisions: Family<IntCounter>,
@@ -115,6 +117,8 @@ impl Metrics {
             cache_saved: Family::money(table::CACHE_SAVED, &cap),
             routes: counter(table::ROUTES)?,
             escalations: counter(table::ESCALATIONS)?,
+            samples: counter(table::SAMPLES)?,
+            sample_cost: Family::money(table::SAMPLE_COST, &cap),
             tools: counter(table::TOOLS)?,
             cache_requests: counter(table::CACHE_REQUESTS)?,
             limit_decisions: counter(table::LIMIT_DECISIONS)?,
@@ -152,6 +156,7 @@ impl Metrics {
                 self.baseline.cell(&[tenant, baseline]);
             }
             self.rewrite.cell(&[tenant]);
+            self.sample_cost.cell(&[tenant]);
             self.cache_saved.cell(&[tenant]);
             self.inflight.cell(&[tenant]);
         }
@@ -188,16 +193,7 @@ impl Metrics {
             observe(duration.as_ref(), time);
         }
         record_pace(facts, &cells);
-        let usage = &facts.usage;
-        let tokens = [
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_5m_tokens,
-            usage.cache_write_1h_tokens,
-        ];
-        count_all(&cells.tokens, &tokens);
-        count_all(&cells.cost, &facts.cost_parts.fitted_to(facts.cost));
+        self.record_spending(facts, &cells);
         let baselines = [facts.baseline_requested, facts.baseline_all_opus];
         count_all(&cells.baseline, &baselines.map(|amount| u64::try_from(amount.0).unwrap_or(0)));
         for (family, amount) in [(&self.cache_saved, facts.cache_saved), (&self.rewrite, facts.rewrite)] {
@@ -217,6 +213,30 @@ impl Metrics {
             let result = if tool.failed { "error" } else { "ok" };
             count(self.tools.cell(&[facts.tenant, name, result]).as_ref(), 1);
         }
+    }
+
+    /// Counts what a sample spent, which is no request of a client and has no baseline.
+    pub fn record_sample_spending(&self, facts: &ExchangeFacts<'_>) {
+        self.record_spending(facts, &self.cells_of(facts));
+        count(self.sample_cost.cell(&[facts.tenant]).as_ref(), u64::try_from(facts.cost.0).unwrap_or(0));
+    }
+
+    /// Counts what a drawn request came to.
+    pub fn record_sample(&self, tenant: &str, result: SampleResult) {
+        count(self.samples.cell(&[tenant, result.name()]).as_ref(), 1);
+    }
+
+    fn record_spending(&self, facts: &ExchangeFacts<'_>, cells: &Cells) {
+        let usage = &facts.usage;
+        let tokens = [
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_5m_tokens,
+            usage.cache_write_1h_tokens,
+        ];
+        count_all(&cells.tokens, &tokens);
+        count_all(&cells.cost, &facts.cost_parts.fitted_to(facts.cost));
         if facts.unpriced {
             count(self.unpriced.cell(&[facts.model]).as_ref(), 1);
         }

@@ -17,7 +17,8 @@ mod table;
 
 pub use facts::{
     AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading, LimitDecision,
-    LimitKind, Outcome, Phase, Readings, RedisReading, SharingReading, ToolUse, UpstreamLimit, Window,
+    LimitKind, Outcome, Phase, Readings, RedisReading, SampleResult, SharingReading, ToolUse, UpstreamLimit,
+    Window,
 };
 pub use metrics::{InFlight, Metrics};
 pub use sink::flush;

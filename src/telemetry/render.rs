@@ -45,6 +45,7 @@ impl Metrics {
             name if name == table::COST.name => money(&self.cost),
             name if name == table::BASELINE.name => money(&self.baseline),
             name if name == table::REWRITE.name => money(&self.rewrite),
+            name if name == table::SAMPLE_COST.name => money(&self.sample_cost),
             name if name == table::CACHE_SAVED.name => money(&self.cache_saved),
             name if name == table::SPEND.name => budgets(readings, |budget| Some(budget.spend.to_string())),
             name if name == table::BUDGET.name => {

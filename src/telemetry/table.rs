@@ -162,6 +162,10 @@ table! {
         "Route decisions by their decisive reason.";
     ESCALATIONS = "escalations_total", Kind::Counter, ["tenant", "from", "to", "reason"],
         "Answers that failed at a lower tier, unseen, and were asked for again one tier up.";
+    SAMPLES = "shadow_samples_total", Kind::Counter, ["tenant", "result"],
+        "Requests drawn to be asked again elsewhere, by what that came to.";
+    SAMPLE_COST = "shadow_sample_cost_usd_total", Kind::MoneyCounter, ["tenant"],
+        "Money spent on asking again and judging; part of tercet_cost_usd_total.";
     TOOLS = "tool_results_total", Kind::Counter, ["tenant", "tool", "result"], "Tool results seen in requests.";
     CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
         "What the response cache did; `error` counts, besides, shared values that were no answer.";
@@ -219,6 +223,11 @@ const LABELS: &[(&str, &str)] = &[
         "`ok`, `client_error`, `rate_limited`, `overloaded`, `server_error`, `connect_failed`, `timed_out`, `broken`",
     ),
     ("result (tools)", "`ok`, `error`"),
+    (
+        "result (shadow samples)",
+        "`held`, `lost`, `unclear`, `failed` (no second answer), `no_budget`, `busy` (too many at once, or the \
+         upstream's limits are tight), `too_large`",
+    ),
     ("result (response cache)", "`hit`, `miss`, `joined`, `bypass`, `error`"),
     (
         "token_type",

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
-use crate::config::{Ceilings, Config, Key, Tenant};
+use crate::config::{Budget, Ceilings, Config, Key, Routing, Tenant};
 use crate::secret::KeyHash;
 use crate::store::{Account, AccountId, Accounts};
 
@@ -24,6 +24,8 @@ pub struct Directory {
     keys_by_id: HashMap<Arc<str>, Arc<Entry>>,
     tenants: HashMap<Arc<str>, Arc<TenantEntry>>,
     organisation: Arc<Ceilings>,
+    /// Of the shadow sample where there are no tenants.
+    sample: Arc<Ceilings>,
     /// Whether no tenants are configured, so that everyone passes.
     open: bool,
 }
@@ -92,6 +94,7 @@ struct TenantEntry {
     name: Arc<str>,
     ceilings: Arc<Ceilings>,
     user_ceilings: Arc<Ceilings>,
+    sample: Arc<Ceilings>,
     users: BTreeMap<Arc<str>, Arc<Ceilings>>,
     disabled: bool,
     /// Users that keys stand for, sorted.
@@ -107,6 +110,7 @@ impl Directory {
             keys_by_id: HashMap::new(),
             tenants: HashMap::new(),
             organisation: Arc::new(config.organisation.clone()),
+            sample: Arc::new(ceilings_of_sample(&config.routing, &config.organisation)),
             open: config.tenants.is_empty(),
         };
         for (name, tenant) in &config.tenants {
@@ -171,22 +175,36 @@ impl Directory {
         self.levels(tenant, &Arc::from(user), own.map(|key| &**key))
     }
 
+    /// Returns the levels that a tenant's shadow sample counts at: the organisation, the tenant and the sample's own.
+    ///
+    /// Not its users and keys, who asked for one answer.
+    #[must_use]
+    pub fn sample_levels(&self, tenant: &str) -> Vec<LevelOf> {
+        let name = || Arc::from(tenant);
+        let mut levels = vec![self.whole()];
+        match self.tenants.get(tenant) {
+            Some(entry) => {
+                levels.push(LevelOf::of(AccountId::tenant(name()), &entry.ceilings, true));
+                levels.push(LevelOf::of(AccountId::sample(name()), &entry.sample, true));
+            }
+            None if self.open => levels.push(LevelOf::of(AccountId::sample(name()), &self.sample, true)),
+            None => {}
+        }
+        levels
+    }
+
     fn levels(&self, tenant: &TenantEntry, user: &Arc<str>, key: Option<&Entry>) -> Vec<LevelOf> {
-        let level = |id, ceilings: &Arc<Ceilings>, configured| LevelOf {
-            id,
-            ceilings: Arc::clone(ceilings),
-            configured,
-            found: OnceLock::new(),
-        };
         let name = || Arc::clone(&tenant.name);
         let own = tenant.users.get(user);
         let configured = own.is_some() || tenant.key_users.binary_search(user).is_ok();
         let user_id = AccountId::user(name(), Arc::clone(user));
         let mut levels = Vec::with_capacity(4);
         levels.push(self.whole());
-        levels.push(level(AccountId::tenant(name()), &tenant.ceilings, true));
-        levels.push(level(user_id, own.unwrap_or(&tenant.user_ceilings), configured));
-        levels.extend(key.map(|key| level(AccountId::key(name(), Arc::clone(&key.id)), &key.ceilings, true)));
+        levels.push(LevelOf::of(AccountId::tenant(name()), &tenant.ceilings, true));
+        levels.push(LevelOf::of(user_id, own.unwrap_or(&tenant.user_ceilings), configured));
+        let of_key =
+            |key: &Entry| LevelOf::of(AccountId::key(name(), Arc::clone(&key.id)), &key.ceilings, true);
+        levels.extend(key.map(of_key));
         levels
     }
 
@@ -200,12 +218,15 @@ impl Directory {
     }
 
     fn whole(&self) -> LevelOf {
-        let ceilings = Arc::clone(&self.organisation);
-        LevelOf { id: AccountId::organisation(), ceilings, configured: true, found: OnceLock::new() }
+        LevelOf::of(AccountId::organisation(), &self.organisation, true)
     }
 }
 
 impl LevelOf {
+    fn of(id: AccountId, ceilings: &Arc<Ceilings>, configured: bool) -> Self {
+        Self { id, ceilings: Arc::clone(ceilings), configured, found: OnceLock::new() }
+    }
+
     /// Finds the level's counters.
     #[must_use]
     pub fn account(&self, accounts: &Accounts) -> Arc<Account> {
@@ -226,6 +247,7 @@ impl TenantEntry {
             name: Arc::from(name),
             ceilings: shared(&tenant.ceilings),
             user_ceilings: shared(&tenant.user_ceilings),
+            sample: Arc::new(ceilings_of_sample(&tenant.routing, &tenant.ceilings)),
             users: users.collect(),
             disabled: tenant.disabled,
             key_users,
@@ -243,6 +265,13 @@ impl Entry {
             ceilings: Arc::new(key.ceilings.clone()),
         }
     }
+}
+
+/// The day of a sample's budget turns with the other budgets of its owner.
+fn ceilings_of_sample(routing: &Routing, owner: &Ceilings) -> Ceilings {
+    let daily = routing.shadow_sample.daily;
+    let budget = Budget { daily, zone: owner.budget.zone.clone(), ..Budget::default() };
+    Ceilings { budget, ..Ceilings::default() }
 }
 
 fn is_user_name(name: &str) -> bool {

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{
     Adaptation, Admin, Cache, Ceiling, Credential, Guards, Journal, Limits, LogFormat, Mode, Redis, Routing,
-    Scope, Server, Source, Telemetry, Tenant, Tiers, Upstream,
+    Scope, Server, ShadowSample, Source, Telemetry, Tenant, Tiers, Upstream,
 };
 use crate::store::Level;
 use crate::tier::Tier;
@@ -30,6 +30,7 @@ fn routing() -> Routing {
         tiers: Tier::ROUTED.to_vec(),
         header_override: true,
         escalate: false,
+        shadow_sample: ShadowSample::default(),
         canary: None,
     }
 }

@@ -53,6 +53,8 @@ pub struct Belonging {
     pub fingerprints: Fingerprints,
     /// The one of which enough was known.
     pub spoke: Option<u64>,
+    /// What the model trained on texts makes of the request, in ten-thousandths.
+    pub logits: [i32; 3],
 }
 
 /// An outcome: what the answer of a tier was worth.

@@ -79,6 +79,12 @@ fn spending() -> Spending {
             share(Tier::Sonnet, 402, "5.33"),
             share(Tier::Opus, 191, "6.49"),
         ],
+        measured: Some(Measured {
+            held_permille: [968, 941, 983],
+            compared: 310,
+            costs: ["5.12", "2.90", "4.21"].map(money),
+            spent: money("0.61"),
+        }),
     }
 }
 

@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 27] = [
+const SECTIONS: [&str; 28] = [
     "",
     "server",
     "server.tls",
@@ -29,6 +29,7 @@ const SECTIONS: [&str; 27] = [
     "upstream.credential",
     "tiers",
     "routing",
+    "routing.shadow_sample",
     "cache",
     "journal",
     "redis",
