@@ -87,6 +87,11 @@ async fn what_surely_failed_is_asked_for_again_once() {
     let text = String::from_utf8_lossy(&page.body).into_owned();
     let counted = metric(&text, "tercet_escalations_total", "from=\"haiku\"");
     assert_eq!(counted, 7_000_000_000, "as nanounits");
+    // What failed unseen is held against the tier that failed, and nothing against the one that answered.
+    let written = house.tercet.runtime.workloads.written(Some("acme"));
+    let client = written.iter().find(|one| one.level.code() == "workload-client").unwrap();
+    let troubles = serde_json::to_value(client).unwrap()["troubles"]["ended"].clone();
+    assert_eq!((&troubles["cases"][0], &troubles["cases"][2]), (&7.0.into(), &0.0.into()), "{troubles}");
     house.stop().await;
 }
 

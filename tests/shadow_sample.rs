@@ -347,3 +347,32 @@ async fn the_quality_held_is_told_with_its_interval_beside_a_coin_s_cost() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_of_which_nothing_was_known_is_learned_and_left_again_by_what_is_measured() {
+    let house = House::start(&format!("{TENANTS}{SAMPLE}")).await;
+    let tier = async || asked(&house, large(&json!({}))).await.header("x-tercet-tier").to_owned();
+    let mut asks = 0;
+    // Every model answers alike: what the cheaper ones hold is 1, and its lower bound comes to what is promised.
+    while tier().await == "opus" {
+        asks += 1;
+        assert!(asks < 400, "{:?}", quality(&house, 0));
+        records(&house, 2 * asks).await;
+    }
+    assert!(asks >= 5, "fewer outcomes are no evidence: {asks}");
+    let mut losses = 0;
+    records(&house, 2 * (asks + 1)).await;
+    loop {
+        // The cheaper answer, which the client gets, is worse to the judge in both places.
+        ["one", "two", "SECOND", "FIRST"].iter().for_each(|text| house.upstream.script(say(text)));
+        if tier().await == "opus" {
+            break;
+        }
+        losses += 1;
+        assert!(losses < 100, "{:?}", quality(&house, 0));
+        house.records_when(2 * (asks + 1 + losses)).await;
+        idle(&house).await;
+    }
+    assert!(losses >= 1, "what is measured against it sends it back");
+    house.stop().await;
+}

@@ -214,3 +214,80 @@ async fn tools_that_fail_on_what_haiku_called_are_held_against_it() {
     assert!(tiers[0].starts_with("haiku ") && tiers[14].starts_with("opus "), "{tiers:?}");
     house.stop().await;
 }
+
+/// What was seen of a tier's answers to a tenant's workloads: cases of a sign, by its name in the file.
+fn cases(house: &House, sign: &str, tier: usize) -> f64 {
+    let written = house.tercet.runtime.workloads.written(Some("acme"));
+    let one = written.iter().find(|one| one.level.code() == "workload-exact").unwrap();
+    serde_json::to_value(one).unwrap()["troubles"][sign]["cases"][tier].as_f64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_again_or_contradicted_or_called_wrongly_is_noted_against_its_tier() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    // A single case must not move the workload up within this test.
+    let text = format!("{TENANTS}[tenants.acme.routing]\nquality = 0.8\n");
+    let house = House::start_before(upstream, taught(), &text).await;
+    let with = |messages: Value| {
+        let mut body = request(MAIL, 0);
+        body["messages"] = messages;
+        body.to_string()
+    };
+    let ask = async |messages: Value| {
+        let answer = message(&house.url, ACME, with(messages)).await;
+        assert_eq!((answer.status, answer.header("x-tercet-tier")), (200, "haiku"), "{:?}", answer.body);
+        json!({ "role": "assistant", "content": answer.json()["content"] })
+    };
+    let first = request(MAIL, 7)["messages"][0].clone();
+    let user = |text: &str| json!({ "role": "user", "content": text });
+    let answer = ask(json!([first])).await;
+    assert_eq!(cases(&house, "again", 0), 0.0);
+    ask(json!([first])).await;
+    assert_eq!(cases(&house, "again", 0), 1.0, "the same request, at once");
+    ask(json!([first, answer, first])).await;
+    assert_eq!(cases(&house, "again", 0), 2.0, "the same turn");
+    ask(json!([first, answer, user("No, that goes to the archive with all of its parts.")])).await;
+    assert_eq!(cases(&house, "again", 0), 3.0, "a contradiction");
+    ask(json!([first, answer, user("Thanks. Sort the next one, with all of its parts.")])).await;
+    assert_eq!(cases(&house, "again", 0), 3.0, "a turn like others");
+
+    for (input, noted) in [(json!({ "to": "x" }), 0.0), (json!({ "to": 7 }), 1.0)] {
+        house.upstream.script(Behaviour::CallTool { name: "move".into(), input: input.clone() });
+        let call =
+            ask(json!([user(&format!("Move item {input} to its place, with all of its parts."))])).await;
+        let blocks = call["content"].as_array().unwrap();
+        let id = &blocks.iter().find(|block| block["type"] == "tool_use").unwrap()["id"];
+        let result = json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id, "content": "ok" }] });
+        let first = user(&format!("Move item {input} to its place, with all of its parts."));
+        ask(json!([first, call, result])).await;
+        assert_eq!(cases(&house, "tools", 0), noted, "{input}");
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_forgets_one_tenant_s_workloads_while_the_gateway_runs() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = taught();
+    let learn = ["workloads", "learn", "outcomes.jsonl", "--tenant", "rival", "--journal", "data", "--json"];
+    told(&tercet(folder.path(), &learn));
+    let house = House::start_before(upstream, folder, TENANTS).await;
+    let call = async |method: http::Method, query: &str| {
+        let url = format!("{}/admin/v1/workloads{query}", house.admin_url);
+        support::http::send(method, &url, &[("content-type", "application/json")], "").await
+    };
+    let listed = call(http::Method::GET, "?tenant=acme").await.json()["workloads"].clone();
+    assert!(listed.as_array().unwrap().iter().all(|one| one["tenant"] == "acme"));
+    assert_eq!(call(http::Method::DELETE, "").await.status, 400, "whose must be said");
+    let forgotten = call(http::Method::DELETE, "?tenant=acme").await.json()["forgotten"].as_u64();
+    assert_eq!(forgotten, Some(listed.as_array().unwrap().len() as u64));
+    assert_eq!(call(http::Method::GET, "?tenant=acme").await.json()["workloads"], json!([]));
+    assert_eq!(asked(&house, ACME, MAIL, 100).await.header("x-tercet-tier"), "opus");
+    assert_eq!(asked(&house, RIVAL, MAIL, 100).await.header("x-tercet-tier"), "haiku", "nobody else's");
+    let url = format!("{}/admin/v1/changes?subject=tenant:acme", house.admin_url);
+    let changes = support::http::send(http::Method::GET, &url, &[], "").await.json();
+    assert_eq!(changes["data"][0]["action"], "workloads.reset");
+    let (_upstream, folder) = house.stop().await;
+    let list = ["workloads", "list", "--tenant", "rival", "--journal", "data", "--json"];
+    assert!(!told(&tercet(folder.path(), &list))["workloads"].as_array().unwrap().is_empty());
+}

@@ -60,6 +60,12 @@ pub(super) struct UsageParameters {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct WorkloadParameters {
+    tenant: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ExplainParameters {
     request_id: String,
 }
@@ -96,6 +102,25 @@ pub(super) async fn tenants(State(state): State<AdminState>) -> Result<Json<Valu
 
 pub(super) async fn config(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
     blocking(&state, |sources| (sources.config)()).await.map(Json)
+}
+
+pub(super) async fn workloads(
+    State(state): State<AdminState>,
+    query: Query<WorkloadParameters>,
+) -> Result<Json<Value>, Problem> {
+    let tenant = parameters(query)?.tenant;
+    blocking(&state, |sources| (sources.workloads)(tenant)).await.map(Json)
+}
+
+/// Forgets one tenant's; which one must be said.
+pub(super) async fn forget_workloads(
+    State(state): State<AdminState>,
+    Extension(caller): Extension<Caller>,
+    query: Query<WorkloadParameters>,
+) -> Result<Json<Value>, Problem> {
+    let tenant = parameters(query)?.tenant;
+    let tenant = tenant.ok_or_else(|| Problem::Invalid("say whose: ?tenant=NAME".to_owned()))?;
+    blocking(&state, |sources| (sources.forget)(caller.0, tenant)).await?.map(Json)
 }
 
 pub(super) async fn journal_head(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {

@@ -68,6 +68,10 @@ pub struct Sources {
     pub user: Box<dyn Fn(String) -> Result<LimitScope, Problem> + Send + Sync>,
     /// Makes a change, or says what it would do.
     pub change: Box<dyn Fn(Change) -> Result<Changed, Problem> + Send + Sync>,
+    /// What is known of a tenant's workloads, or of everybody's.
+    pub workloads: Box<dyn Fn(Option<String>) -> Value + Send + Sync>,
+    /// Forgets, for somebody, what is known of a tenant's workloads.
+    pub forget: Box<dyn Fn(String, String) -> Result<Value, Problem> + Send + Sync>,
     /// What was changed, newest first.
     pub changes: Box<dyn Fn(ChangeQuery) -> Result<Value, Problem> + Send + Sync>,
     /// Sequence and hash of the journal's last record.
@@ -150,6 +154,7 @@ fn changing() -> Router<AdminState> {
         )
         .route("/admin/v1/keys/{id}/rotate", post(changes::rotate_key))
         .route("/admin/v1/changes", get(changes::list))
+        .route("/admin/v1/workloads", get(api::workloads).delete(api::forget_workloads))
         .route("/v1/organizations/spend_limits", get(spend_limits::list).post(spend_limits::set))
         .route("/v1/organizations/spend_limits/effective", get(spend_limits::effective))
         .route("/v1/organizations/spend_limits/audit", get(spend_limits::audit))

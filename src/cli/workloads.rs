@@ -157,7 +157,7 @@ impl Place {
 fn list(place: &Place, tenant: Option<&str>) -> Ending {
     let written = place.load()?.written(tenant);
     if place.json {
-        let rows: Vec<Value> = written.iter().map(described).collect();
+        let rows: Vec<Value> = written.iter().map(Written::describe).collect();
         return print_json(&json!({ "workloads": rows })).map(|()| Exit::Ok);
     }
     let mut table = Table::new(vec![
@@ -176,17 +176,6 @@ fn list(place: &Place, tenant: Option<&str>) -> Ending {
         table.row(vec![plain(&one.tenant), workload::name(one.fingerprint), code, haiku, sonnet, opus]);
     }
     print(&table.render()).map(|()| Exit::Ok)
-}
-
-fn described(one: &Written) -> Value {
-    let [haiku, sonnet, opus] =
-        one.tally.rates().map(|rate| rate.map(|(rate, seen)| json!({"quality": rate, "outcomes": seen})));
-    json!({
-        "tenant": one.tenant,
-        "workload": workload::name(one.fingerprint),
-        "level": one.level.code(),
-        "tiers": {"haiku": haiku, "sonnet": sonnet, "opus": opus},
-    })
 }
 
 fn unreadable(path: &std::path::Path, problem: &dyn std::fmt::Display) -> Failure {

@@ -63,6 +63,32 @@ impl Control {
         Ok(changed)
     }
 
+    /// Forgets what is known of a tenant's workloads on this instance, and writes that down.
+    ///
+    /// # Errors
+    /// Where the journal cannot be written; then nothing is forgotten.
+    pub fn forget_workloads(&self, who: String, tenant: &str) -> Result<Value, Problem> {
+        let runtime = &self.tercet.runtime;
+        let record = AdminRecord {
+            id: None,
+            timestamp: runtime.clock.now(),
+            action: "workloads.reset".to_owned(),
+            who,
+            subject: Some(format!("tenant:{tenant}")),
+            before: None,
+            after: None,
+            change: None,
+        };
+        if !runtime.journal.healthy() {
+            return Err(Problem::Unavailable(
+                "the journal cannot be written; nothing was forgotten".to_owned(),
+            ));
+        }
+        let written = Handle::current().block_on(runtime.journal.append(&record.into()));
+        written.map_err(|failure| Problem::Unavailable(failure.to_string()))?;
+        Ok(json!({ "forgotten": runtime.workloads.reset(tenant) }))
+    }
+
     /// Writes a change down and puts it in force; one that is new goes to the other instances.
     pub(super) fn write_and_apply(
         &self,

@@ -23,7 +23,7 @@ use crate::journal::{
     Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, ReservationRecord, Rollup,
 };
 use crate::limit::{Gate, GateKind, TenantGates};
-use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Tercet};
+use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
@@ -73,6 +73,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         weights: Weights::embedded()?,
         workloads,
         conversations: Conversations::default(),
+        telling: Telling::default(),
         habits: Habits::default(),
         recent: views.recent,
         counters: shared.counters,

@@ -21,6 +21,7 @@ use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
 use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Standing, Unit};
 use crate::telemetry::{BudgetReading, JournalReading, Readings, RedisReading, SharingReading, Window};
+use crate::workload::Written;
 
 /// Who may call the admin API.
 pub(super) fn access(tercet: &Arc<Tercet>, listen: SocketAddr) -> Access {
@@ -39,6 +40,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
     let (changed, limits, members, users) = (held(), held(), held(), held());
+    let (workloads, forgetting) = (held(), Arc::clone(control));
     let (control, changing) = (Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
@@ -53,6 +55,8 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         members: Box::new(move |asked| spend_limits::members(&members, &asked)),
         user: Box::new(move |user| spend_limits::find_user(&users.snapshot.load().config, &user)),
         change: Box::new(move |change| changing.change(&change)),
+        workloads: Box::new(move |tenant| self::workloads(&workloads, tenant.as_deref())),
+        forget: Box::new(move |who, tenant| forgetting.forget_workloads(who, &tenant)),
         changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),
         journal_head: Box::new(move || journal_head(&head)),
         overview: Box::new(move || self::overview(&overview)),
@@ -144,6 +148,11 @@ fn explain(tercet: &Tercet, asked: Explained) -> Result<Value, Problem> {
             Ok(explained)
         }
     }
+}
+
+fn workloads(tercet: &Tercet, tenant: Option<&str>) -> Value {
+    let written = tercet.runtime.workloads.written(tenant);
+    json!({ "workloads": written.iter().map(Written::describe).collect::<Vec<_>>() })
 }
 
 fn journal_head(tercet: &Tercet) -> Value {

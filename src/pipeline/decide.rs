@@ -9,7 +9,7 @@ use serde_json::value::to_raw_value;
 use super::bill::Bill;
 use super::exchange::Exchange;
 use super::policy::text;
-use super::{charge, signals};
+use super::{charge, converse, signals};
 use crate::journal::UsageSource;
 use crate::route::{Answered, Basis, Facts, Past, Prefixes, Speaker, Turn, Workload};
 use crate::tier::{Complexity, Tier};
@@ -49,6 +49,10 @@ pub(super) fn decide(
         past.note_tools(envelope);
         signals::returned(exchange, envelope, past);
     }
+    let same = prefixes.as_ref().and_then(|prefixes| runtime.conversations.same(prefixes));
+    if let Some(same) = same.filter(|_| !exchange.cache_settings().enabled) {
+        signals::repeated(exchange, &same);
+    }
     let agent = headers::agent_id(&exchange.headers).is_some();
     let workload = Workload::of(exchange.tenant(), agent, envelope);
     let ahead = runtime.habits.ahead(workload, turn_number(past.as_ref(), envelope));
@@ -79,6 +83,7 @@ pub(super) fn decide(
         let bytes = |part: Option<&[u8]>| part.map_or(0, |part| part.len() as u64);
         let preamble_bytes = bytes(envelope.system) + bytes(envelope.tools);
         runtime.conversations.record(&prefixes, past.clone());
+        converse::tell(exchange, &prefixes);
         exchange.course = Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes }));
     }
     exchange.basis = kept;
@@ -93,6 +98,8 @@ pub(super) fn moved(exchange: &mut Exchange) {
     course.past.model = model;
     let conversations = &exchange.tercet.runtime.conversations;
     conversations.record(&course.prefixes, course.past.clone());
+    let prefixes = course.prefixes;
+    converse::tell(exchange, &prefixes);
 }
 
 /// Remembers what the answer says of the conversation: what is warm, who thought, whether it was cut or refused.
@@ -117,10 +124,11 @@ pub(super) fn learn(exchange: &mut Exchange, bill: &Bill, metered: &Metered) {
     let runtime = &exchange.tercet.runtime;
     runtime.habits.observe(course.workload, &turn);
     runtime.conversations.record(&course.prefixes, course.past);
+    converse::tell(exchange, &course.prefixes);
 }
 
 /// A thread holds its history upstream, so its requests do not extend one another.
-fn prefixes(exchange: &Exchange, envelope: &Envelope<'_>) -> Option<Prefixes> {
+pub(super) fn prefixes(exchange: &Exchange, envelope: &Envelope<'_>) -> Option<Prefixes> {
     let speaker = Speaker {
         tenant: exchange.tenant(),
         user: exchange.user(),

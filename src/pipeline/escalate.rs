@@ -22,12 +22,12 @@ use memchr::memmem;
 use tokio::sync::oneshot;
 
 use super::bill::Bill;
-use super::decide;
 use super::dispatch::{Refused, refuse_unheard};
 use super::exchange::Exchange;
 use super::forward::{self, Forwarded};
 use super::relay::{self, Prelude, Reply};
 use super::reserve;
+use super::{decide, signals};
 use crate::route::{Choice, RouteDecision, Wanted};
 use crate::store::Reservation;
 use crate::upstream::{FailureKind, Phase, TimedBody};
@@ -126,6 +126,7 @@ async fn again(
         Ok(mut better) if better.response.status().is_success() => {
             decide::moved(&mut better.exchange);
             let (from, to) = (before.tier(), better.exchange.tier());
+            signals::escalated(&better.exchange, from);
             tercet.runtime.metrics.record_escalation(better.exchange.tenant(), from, to, code);
             return Ok(better);
         }

@@ -8,6 +8,7 @@ mod account;
 mod batch;
 mod bill;
 mod charge;
+mod converse;
 mod decide;
 mod dispatch;
 mod escalate;
@@ -51,6 +52,7 @@ use keeping::Keeping;
 use recall::{Kept, Recalled};
 
 pub use batch::{Batches, Held, Share};
+pub use converse::Telling;
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
 pub use explain::{explain_body, explain_record, judge};
@@ -112,6 +114,9 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     let envelope = read::scan(exchange, &body)?;
     policy::own(exchange, &envelope)?;
     policy::guard(exchange, &envelope)?;
+    if converse::is_shared(&exchange.tercet.runtime) {
+        Box::pin(converse::look(exchange, &envelope)).await;
+    }
     {
         // Ends here, so that it is not carried through the waits below.
         let complexity = policy::classify(exchange, &envelope);

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batches;
+use super::converse::Telling;
 use super::sample::Samples;
 use crate::budget::Forecast;
 use crate::cache::{AnswerCache, Retries};
@@ -54,6 +55,8 @@ pub struct Runtime {
     pub workloads: Workloads,
     /// Where conversations went.
     pub conversations: Conversations,
+    /// What other instances are told of that.
+    pub telling: Telling,
     /// How the conversations of workloads go on.
     pub habits: Habits,
     /// The last exchanges.

@@ -72,6 +72,12 @@ impl Conversations {
         self.0.get(&prefixes.extended?)
     }
 
+    /// Returns what is known of this very request, where it was sent before.
+    #[must_use]
+    pub fn same(&self, prefixes: &Prefixes) -> Option<Arc<Past>> {
+        self.0.get(&prefixes.whole)
+    }
+
     /// Notes what a request's conversation is now, for those that extend it.
     ///
     /// Where another request alike asked for or went to another model, the conversation is nobody's from then on;
@@ -82,13 +88,51 @@ impl Conversations {
         past.parted |= named.iter().any(|name| name.len() > NAME_BYTES_MAX);
         self.0.entry(prefixes.whole).and_compute_with(|before| {
             if let Some(before) = before.as_ref().map(moka::Entry::value) {
-                let elsewhere = before.asked != past.asked || before.model != past.model;
-                past.parted |= before.parted || (elsewhere && before.by != past.by);
-                past.join(before);
+                past.follow(before);
             }
             Op::Put(Arc::new(past))
         });
     }
+}
+
+impl Conversations {
+    /// Takes over what another instance knows of the conversation that a request extends, unless we know more of it.
+    pub fn adopt(&self, extended: [u8; 32], shared: Past) {
+        self.0.entry(extended).and_compute_with(|known| match known.as_ref().map(moka::Entry::value) {
+            Some(known) if known.by == shared.by && (known.answered || !shared.answered) => Op::Nop,
+            _ => Op::Put(Arc::new(shared)),
+        });
+    }
+}
+
+/// Returns the name under which a conversation is shared; what it is made of cannot be told from it.
+#[must_use]
+pub fn shared_name(prefix: &[u8; 32]) -> String {
+    let name = blake3::derive_key("tercet 1 name of a shared conversation", prefix);
+    format!("tercet:conversation:{}", blake3::Hash::from_bytes(name).to_hex())
+}
+
+/// Returns what is shared of a conversation: names and counts, sealed by what only its own requests can tell.
+#[must_use]
+pub fn pack(prefix: &[u8; 32], past: &Past) -> Option<Vec<u8>> {
+    let text = serde_json::to_vec(past).ok().filter(|text| text.len() <= SHARED_BYTES_MAX)?;
+    let mut value = seal(prefix, &text).to_vec();
+    value.extend_from_slice(&text);
+    Some(value)
+}
+
+/// Reads what is shared of a conversation; `None` for what nobody who knows its requests wrote.
+#[must_use]
+pub fn unpack(prefix: &[u8; 32], value: &[u8]) -> Option<Past> {
+    let (seal_of_it, text) = value.split_at_checked(SEAL_BYTES)?;
+    // Compared in constant time by the hash's own type.
+    let sound = blake3::Hash::from_slice(seal_of_it).ok()? == blake3::Hash::from_bytes(seal(prefix, text));
+    serde_json::from_slice(text).ok().filter(|_| sound && text.len() <= SHARED_BYTES_MAX)
+}
+
+fn seal(prefix: &[u8; 32], text: &[u8]) -> [u8; SEAL_BYTES] {
+    let key = blake3::derive_key("tercet 1 seal of a shared conversation", prefix);
+    *blake3::keyed_hash(&key, text).as_bytes()
 }
 
 impl Default for Conversations {
@@ -170,6 +214,9 @@ const CONVERSATIONS_MAX: u64 = 100_000;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer names are no models; they are not remembered.
 const NAME_BYTES_MAX: usize = 256;
+const SEAL_BYTES: usize = 32;
+/// Longest state of a conversation that is shared.
+pub const SHARED_BYTES_MAX: usize = 4 << 10;
 const BY_STRUCTURE: u8 = b'm';
 const BY_BYTES: u8 = b'b';
 const NAME: u8 = b'n';

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 
 pub use ask::Ask;
 pub use basis::Basis;
-pub use conversation::{Conversations, Prefixes, Speaker};
+pub use conversation::{Conversations, Prefixes, SHARED_BYTES_MAX, Speaker, pack, shared_name, unpack};
 pub use decision::{Candidate, Choice, DECISION_FIELDS, Origin, RouteDecision, Unroutable};
 pub use fault::Wanted;
 pub use habits::{Ahead, Habits, Turn, Workload};

@@ -49,6 +49,9 @@ pub struct Past {
     /// Tokens of the last prompt, as the upstream counted them.
     #[serde(skip_serializing_if = "is_default")]
     pub prompt_tokens: u64,
+    /// When the last answer had ended, in seconds of Unix time; not written down.
+    #[serde(skip)]
+    pub answered_at_s: i64,
 }
 
 /// A prefix in the prompt cache of one model.
@@ -139,6 +142,7 @@ impl Past {
             _ => None,
         };
         self.prompt_tokens = answer.usage.prompt_tokens();
+        self.answered_at_s = answer.at_s;
         let before = self.warm.iter().find(|warm| warm.model == self.model);
         let warm = Warm::of(&self.model, &answer.usage, before, answer.at_s);
         self.warm.retain(|other| other.model != self.model && other.until_s > answer.at_s);
@@ -159,8 +163,21 @@ impl Past {
         if self.parted || self.asked != asked { Stay::Parted } else { Stay::With(&self.model) }
     }
 
+    /// Takes over what another request alike left: where the two went different ways the conversation is nobody's, and
+    /// either answer may be the one that is answered. Of the same request what is known of its answer stays.
+    pub fn follow(&mut self, before: &Self) {
+        if before.by == self.by && before.answered && !self.answered {
+            let parted = self.parted;
+            self.clone_from(before);
+            self.parted |= parted;
+        }
+        let elsewhere = before.asked != self.asked || before.model != self.model;
+        self.parted |= before.parted || (elsewhere && before.by != self.by);
+        self.join(before);
+    }
+
     /// Adds whoever may have written thinking in an answer to another request alike.
-    pub(super) fn join(&mut self, other: &Self) {
+    fn join(&mut self, other: &Self) {
         other.wrote.iter().for_each(|writer| self.note_writer(writer));
         if !other.answered && other.by != self.by {
             self.note_writer(&other.model);

@@ -182,7 +182,9 @@ impl Workloads {
 
     /// Forgets what was learned of a tenant; returns how many workloads that were.
     pub fn reset(&self, tenant: &str) -> usize {
-        self.tenants().remove(tenant).map_or(0, |tenant| tenant.workloads.len())
+        let forgotten = self.tenants().remove(tenant);
+        self.note_unsaved();
+        forgotten.map_or(0, |tenant| tenant.workloads.len())
     }
 
     /// Returns all that was learned, of one tenant or of all, as it is written down.

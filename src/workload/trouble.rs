@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub enum Sign {
     /// It was a refusal, or was cut far below what was asked for.
     Ended,
-    /// The tools it called failed, or it called the same again.
+    /// The tools it called failed or could not take what they were called with, or it called the same again.
     Tools,
+    /// The next turn says the same again or contradicts it, or the same request came again at once.
+    Again,
 }
 
 /// How often there was trouble with the answers to one workload.
@@ -22,6 +24,8 @@ pub enum Sign {
 pub struct Troubles {
     ended: Trouble,
     tools: Trouble,
+    #[serde(default)]
+    again: Trouble,
 }
 
 /// Trouble of one sign; tiers from haiku to opus.
@@ -38,6 +42,7 @@ impl Troubles {
         match sign {
             Sign::Ended => self.ended.note(tier, troubled),
             Sign::Tools => self.tools.note(tier, troubled),
+            Sign::Again => self.again.note(tier, troubled),
         }
     }
 
@@ -49,14 +54,15 @@ impl Troubles {
         [0, 1].map(|tier| {
             let ended = self.ended.lost(tier, &client.ended, ENDED_USUAL);
             let tools = self.tools.lost(tier, &client.tools, TOOLS_USUAL);
-            1.0 - (1.0 - ended) * (1.0 - TOOLS_WEIGHT * tools)
+            let again = self.again.lost(tier, &client.again, AGAIN_USUAL);
+            1.0 - (1.0 - ended) * (1.0 - TOOLS_WEIGHT * tools) * (1.0 - AGAIN_WEIGHT * again)
         })
     }
 
     /// Tells whether these counts can have come about.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.ended.is_sound() && self.tools.is_sound()
+        self.ended.is_sound() && self.tools.is_sound() && self.again.is_sound()
     }
 }
 
@@ -95,11 +101,15 @@ impl Trouble {
     }
 }
 
-/// Share of answers that are refused or cut short, and of turns whose tools fail, where nothing else is known.
+/// Share of answers that are refused or cut short, of turns whose tools fail, and of answers that are asked for again,
+/// where nothing else is known.
 const ENDED_USUAL: f64 = 0.02;
 const TOOLS_USUAL: f64 = 0.15;
+const AGAIN_USUAL: f64 = 0.1;
 /// What a turn of failing tools is worth beside a refusal: the tool or the world may be at fault.
 const TOOLS_WEIGHT: f64 = 0.5;
+/// What a turn that asks again is worth: people change their minds, and programs ask in turns.
+const AGAIN_WEIGHT: f64 = 0.5;
 /// Occasions that what is believed beforehand is worth.
 const BASE_WEIGHT: f64 = 20.0;
 /// Standard deviations that are put down to chance.

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::fingerprint::{Level, name};
 use super::posterior::Tally;
@@ -27,6 +28,23 @@ pub struct Written {
     pub troubles: Troubles,
     /// When it was taught last, counted in outcomes of its tenant.
     pub taught: u64,
+}
+
+impl Written {
+    /// Returns it as `tercet workloads list --json` and the admin API show it.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        let [haiku, sonnet, opus] = self
+            .tally
+            .rates()
+            .map(|rate| rate.map(|(rate, seen)| json!({"quality": rate, "outcomes": seen})));
+        json!({
+            "tenant": self.tenant,
+            "workload": name(self.fingerprint),
+            "level": self.level.code(),
+            "tiers": {"haiku": haiku, "sonnet": sonnet, "opus": opus},
+        })
+    }
 }
 
 /// Why workloads cannot be read.
