@@ -31,6 +31,11 @@ bench: ## Measure the overhead over a direct connection, and the parts
 instructions: ## Count instructions and allocations of each step (needs valgrind), against what is known
 	@scripts/instructions
 
+.PHONY: loom
+loom: ## Try every order in which threads may take from the counters and end (builds all anew, in target/loom)
+	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg tercet_loom" CARGO_TARGET_DIR=target/loom \
+		$(CARGO) test --lib interleavings
+
 .PHONY: day
 day: ## Play a day of agents before the simulated upstream and print what it billed
 	$(CARGO) test --quiet --test day -- --nocapture

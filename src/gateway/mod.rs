@@ -7,6 +7,7 @@
 mod change_stream;
 mod changes;
 mod control;
+mod leases;
 mod plan;
 mod problem;
 mod rebuild;
@@ -150,6 +151,7 @@ impl Gateway {
         }
         background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
+        background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let runtime = Arc::clone(&tercet);

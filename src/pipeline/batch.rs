@@ -126,6 +126,12 @@ impl Batches {
             .collect()
     }
 
+    /// Tells that what is held for batches is not lost: their results may take days.
+    pub fn touch(&self) {
+        let open = self.lock();
+        open.values().flat_map(|one| &one.held.shares).for_each(|share| share.reservation.touch());
+    }
+
     /// Tells whether a look at a batch may begin: one at a time, at most [`LOOKING_MAX`] of all.
     pub(super) fn begin_look(&self, id: &str) -> bool {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);

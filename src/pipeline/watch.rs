@@ -76,6 +76,9 @@ impl Watch {
     pub(super) fn observe(&mut self, frame: &Frame<Bytes>) -> bool {
         let Some(bytes) = frame.data_ref() else { return false };
         self.passed_bytes += bytes.len() as u64;
+        if let Some(reservation) = &self.exchange.reservation {
+            reservation.touch();
+        }
         if let Some(keeping) = &self.keeping {
             keeping.write(bytes);
         }

@@ -4,13 +4,15 @@
 //! users that only requests name get accounts of their own up to a bound, and share one per tenant after it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
 
 use super::cell::{Cells, Claim, Moment};
+use super::lease::Leases;
+use super::locks::{Mutex, MutexGuard, PoisonError};
 use super::sharing::Sharing;
 use crate::clock::Clock;
 
@@ -73,6 +75,7 @@ pub struct Accounts {
 pub(super) struct Ledger {
     pub(super) clock: Clock,
     pub(super) leaked: AtomicU64,
+    pub(super) leases: Leases,
     /// How the counters are shared with other instances, where they are.
     pub(super) sharing: Option<Arc<Sharing>>,
 }
@@ -147,7 +150,8 @@ impl Accounts {
     /// Returns a store without accounts, shared with other instances while [`Accounts::share`] runs.
     #[must_use]
     pub fn shared(clock: Clock, sharing: Option<Arc<Sharing>>) -> Self {
-        let ledger = Arc::new(Ledger { clock, leaked: AtomicU64::new(0), sharing });
+        let ledger =
+            Arc::new(Ledger { clock, leaked: AtomicU64::new(0), leases: Leases::default(), sharing });
         Self { by_id: DashMap::default(), dynamic: AtomicUsize::new(0), ledger }
     }
 
@@ -213,7 +217,7 @@ impl Accounts {
         Arc::new(Account { id: id.clone(), cells: Mutex::new(cells), changed: AtomicBool::new(false) })
     }
 
-    /// Returns how many reservations were dropped without an end; each one is a bug.
+    /// Returns how many reservations were dropped without an end, or lost and found by a sweep; each one is a bug.
     #[must_use]
     pub fn leaked(&self) -> u64 {
         self.ledger.leaked.load(Ordering::Relaxed)

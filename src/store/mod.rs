@@ -3,7 +3,7 @@
 //! An [`Account`] counts for one organisation, tenant, user or key: three rate buckets, the requests in
 //! flight, and windows of money and tokens. A [`Claim`] is what one request asks of one account;
 //! [`Accounts::reserve`] takes all claims or none, under the locks of all accounts at once. A
-//! [`Reservation`] ends exactly once: posted with the actual, or voided.
+//! [`Reservation`] ends exactly once: posted with the actual, or voided; one that is lost is found by a sweep.
 //!
 //! The store knows cells, amounts and ceilings, not what they are for; policies say what is asked. It keeps
 //! nothing on disk: after a start the counters are rebuilt from the journal with [`Accounts::charge`].
@@ -13,7 +13,9 @@
 mod account;
 mod bucket;
 mod cell;
+mod lease;
 mod link;
+mod locks;
 mod reservation;
 mod share;
 mod sharing;
@@ -26,5 +28,8 @@ pub use link::{ANSWER_WITHIN, Link, LinkFailure, LinkReading, LinkUse};
 pub use reservation::{Exhausted, Reservation, Standing, Wait};
 pub use sharing::{DECIDE_WITHIN, Refused, Sharing, SharingReading};
 
-#[cfg(test)]
+#[cfg(all(test, not(tercet_loom)))]
 mod tests;
+
+#[cfg(all(test, tercet_loom))]
+mod interleavings;

@@ -5,15 +5,16 @@
 //! Nothing here waits on anything but those locks, and no lock outlives a call.
 
 use std::cmp::Reverse;
-use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::account::{Account, AccountId, Accounts, Ledger};
 use super::cell::{Actual, Cell, Cells, Claim, Demand, Moment, Rate, Reach};
+use super::lease::{Ended, Lease};
+use super::locks::MutexGuard;
 
 /// When something that is short will be there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,12 @@ pub struct Standing {
 
 /// What a request holds until it is posted or voided.
 ///
-/// Dropped without either it posts what it held and is counted in [`Accounts::leaked`].
+/// Dropped without either it posts what it held and is counted in [`Accounts::leaked`]; so is one that is neither ended
+/// nor dropped, by [`Accounts::sweep`].
 #[derive(Debug)]
 #[must_use = "a reservation is posted or voided"]
 pub struct Reservation {
-    claims: Vec<Claim>,
+    lease: Arc<Lease>,
     ledger: Arc<Ledger>,
 }
 
@@ -104,7 +106,7 @@ impl Accounts {
             return Err(Box::new(exhausted));
         }
         self.ledger.changed(&claims);
-        Ok(Reservation { claims, ledger: Arc::clone(&self.ledger) })
+        Ok(Reservation { lease: self.ledger.leases.open(claims), ledger: Arc::clone(&self.ledger) })
     }
 
     /// Tells whether each demand would fit on its own, taking nothing.
@@ -140,6 +142,25 @@ impl Accounts {
             }
         }
         self.ledger.changed(claims);
+    }
+
+    /// Posts as held what was reserved and gave no sign of life for `silence`, and counts it as leaked; returns how many
+    /// there were.
+    ///
+    /// To be called again and again; `silence` is longer than any exchange may stand still.
+    pub fn sweep(&self, silence: Duration) -> usize {
+        let expired = self.ledger.leases.expired(self.ledger.now().instant, silence);
+        for (lease, claims) in &expired {
+            self.ledger.leaked.fetch_add(1, Ordering::Relaxed);
+            self.ledger.settle(claims, &Ending::AsHeld);
+            let accounts: Vec<String> = claims.iter().map(|claim| claim.account.id().to_string()).collect();
+            tracing::error!(
+                lease,
+                ?accounts,
+                "a reservation was lost and is settled as held; please report it"
+            );
+        }
+        expired.len()
     }
 
     /// Returns where each demanded cell stands, in order; amounts do not matter.
@@ -182,33 +203,75 @@ impl Reservation {
         self.end(&Ending::Voided { request_counts: false });
     }
 
+    /// Tells that the exchange goes on, so that no sweep takes this for lost.
+    pub fn touch(&self) {
+        self.lease.touch();
+    }
+
     fn end(&mut self, ending: &Ending<'_>) {
-        let mut now = self.ledger.now();
-        if let Ending::Posted(actual) = ending {
-            now.wall = actual.at;
+        match self.ledger.leases.end(&self.lease) {
+            Ended::Held(claims) => self.ledger.settle(&claims, ending),
+            Ended::Expired(claims) => self.ledger.settle_late(&claims, ending),
+            Ended::Before => {}
         }
-        let claims = mem::take(&mut self.claims);
-        for claim in &claims {
-            let mut cells = claim.account.lock();
-            for demand in &claim.demands {
-                let settled = match (ending, demand.cell) {
-                    (Ending::Posted(actual), cell) => actual.amount(cell, demand.amount),
-                    (Ending::AsHeld, _)
-                    | (Ending::Voided { request_counts: true }, Cell::Rate(Rate::Requests)) => demand.amount,
-                    (Ending::Voided { .. }, _) => 0,
-                };
-                cells.settle(demand, settled, &claim.zone, now);
-            }
-        }
-        self.ledger.changed(&claims);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.claims.is_empty() {
+        if let Ended::Held(claims) = self.ledger.leases.end(&self.lease)
+            && !claims.is_empty()
+        {
             self.ledger.leaked.fetch_add(1, Ordering::Relaxed);
-            self.end(&Ending::AsHeld);
+            self.ledger.settle(&claims, &Ending::AsHeld);
+        }
+    }
+}
+
+impl Ledger {
+    /// Gives back what was held and counts what it came to.
+    fn settle(&self, claims: &[Claim], ending: &Ending<'_>) {
+        let now = self.time_of(ending);
+        for claim in claims {
+            let mut cells = claim.account.lock();
+            for demand in &claim.demands {
+                cells.settle(demand, ending.amount(demand), &claim.zone, now);
+            }
+        }
+        self.changed(claims);
+    }
+
+    /// Counts what an exchange came to beyond what a sweep has settled it at.
+    fn settle_late(&self, claims: &[Claim], ending: &Ending<'_>) {
+        let now = self.time_of(ending);
+        for claim in claims {
+            let mut cells = claim.account.lock();
+            for demand in &claim.demands {
+                let amount = ending.amount(demand).saturating_sub(demand.amount);
+                cells.charge(&Demand { amount, ..*demand }, &claim.zone, now);
+            }
+        }
+        self.changed(claims);
+    }
+
+    fn time_of(&self, ending: &Ending<'_>) -> Moment {
+        let mut now = self.now();
+        if let Ending::Posted(actual) = ending {
+            now.wall = actual.at;
+        }
+        now
+    }
+}
+
+impl Ending<'_> {
+    /// Returns what a demand settles at.
+    fn amount(&self, demand: &Demand) -> u64 {
+        match (self, demand.cell) {
+            (Self::Posted(actual), cell) => actual.amount(cell, demand.amount),
+            (Self::AsHeld, _) | (Self::Voided { request_counts: true }, Cell::Rate(Rate::Requests)) => {
+                demand.amount
+            }
+            (Self::Voided { .. }, _) => 0,
         }
     }
 }

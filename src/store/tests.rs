@@ -132,6 +132,51 @@ fn a_dropped_reservation_is_charged_as_held_and_counted() {
 }
 
 #[test]
+fn a_lost_reservation_is_found_once_it_is_silent_for_too_long_and_never_sooner() {
+    let clock = clock();
+    let accounts = Accounts::new(clock.clone());
+    let acme = tenant(&accounts, "acme");
+    let ask = || vec![claim(&acme, &[demand(DAY_MONEY, 6, 100), demand(Cell::Concurrency, 1, 9)])];
+    let (lost, slow) = (accounts.reserve(ask()).unwrap(), accounts.reserve(ask()).unwrap());
+    std::mem::forget(lost);
+    let minute = Duration::from_secs(60);
+    let silence = minute * 60;
+    let mut found = Vec::new();
+    for at in 0..=62 {
+        slow.touch();
+        if accounts.sweep(silence) > 0 {
+            found.push(at);
+        }
+        clock.advance(minute);
+    }
+    // Silent from the first sweep's end on, which is all that is known of it.
+    assert_eq!(found, [60]);
+    let standing = |cell: Cell| accounts.standing(&[claim(&acme, &[demand(cell, 0, 100)])]).remove(0);
+    assert_eq!((standing(DAY_MONEY).used, standing(DAY_MONEY).reserved), (6, 6));
+    assert_eq!((standing(Cell::Concurrency).used, accounts.leaked()), (1, 1));
+    slow.post(&actual(2, clock.now()));
+    assert_eq!((standing(DAY_MONEY).used, accounts.reserved_total()), (8, Held::default()));
+}
+
+#[test]
+fn an_exchange_that_ends_after_it_was_given_up_costs_what_it_came_to_and_no_less_than_was_held() {
+    let clock = clock();
+    for (cost, counted) in [(2, 6), (6, 6), (9, 9)] {
+        let accounts = Accounts::new(clock.clone());
+        let acme = tenant(&accounts, "acme");
+        let held = accounts.reserve(vec![claim(&acme, &[demand(DAY_MONEY, 6, 100)])]).unwrap();
+        for _ in 0..2 {
+            accounts.sweep(Duration::from_secs(1));
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(accounts.leaked(), 1);
+        held.post(&actual(cost, clock.now()));
+        let standing = accounts.standing(&[claim(&acme, &[demand(DAY_MONEY, 0, 100)])]);
+        assert_eq!((standing[0].used, standing[0].reserved, accounts.leaked()), (counted, 0, 1));
+    }
+}
+
+#[test]
 fn near_its_end_a_budget_is_exceeded_by_one_request_at_most() {
     let accounts = Accounts::new(clock());
     let acme = tenant(&accounts, "acme");
