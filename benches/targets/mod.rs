@@ -28,6 +28,8 @@ use crate::traffic::{message, stream};
 pub(crate) struct Proxy {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// The gateway's admin listener; the floor has none.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// Answers at once: a stream where `"stream":true` is asked for, a message otherwise.
@@ -90,8 +92,10 @@ pub(crate) fn start_floor(upstream: SocketAddr) -> Proxy {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([FLOOR, &upstream.to_string()]).stdout(Stdio::piped());
     let mut child = command.env("TOKIO_WORKER_THREADS", "1").spawn().unwrap();
-    let address = told_address(child.stdout.take().unwrap());
-    Proxy { child, address }
+    let mut told = BufReader::new(child.stdout.take().unwrap());
+    let address = told_address(&mut told);
+    read_on(told);
+    Proxy { child, address, admin: None }
 }
 
 /// Starts the gateway with some worker threads, and so many tenants besides those that are asked for.
@@ -110,24 +114,28 @@ pub(crate) fn start_gateway(upstream: SocketAddr, folder: &Path, workers: usize,
     command.args(["run", "--config"]).arg(&file).current_dir(folder).stderr(Stdio::piped());
     command.env("BENCH_KEY", KEY).env("BENCH_CACHED_KEY", CACHED_KEY).env("BENCH_UPSTREAM_KEY", "upstream");
     let mut child = command.env("TOKIO_WORKER_THREADS", workers.to_string()).spawn().unwrap();
-    let address = told_address(child.stderr.take().unwrap());
-    Proxy { child, address }
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let (address, admin) = (told_address(&mut told), told_address(&mut told));
+    read_on(told);
+    Proxy { child, address, admin: Some(admin) }
 }
 
-/// Reads the address a process tells first, and goes on reading what it logs.
-fn told_address(output: impl std::io::Read + Send + 'static) -> SocketAddr {
-    let mut lines = BufReader::new(output);
+/// Reads on to the next address that a process tells.
+fn told_address(lines: &mut impl BufRead) -> SocketAddr {
     let mut told = String::new();
-    let address = loop {
+    loop {
         let mut line = String::new();
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it listened:\n{told}");
         if let Some((_, address)) = line.trim_end().split_once("http://") {
-            break address.parse().unwrap();
+            return address.parse().unwrap();
         }
         told += &line;
-    };
+    }
+}
+
+/// Takes what a process logs, so that it never waits for its pipe.
+fn read_on(mut lines: impl BufRead + Send + 'static) {
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    address
 }
 
 impl Proxy {

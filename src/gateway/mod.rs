@@ -1,6 +1,6 @@
 //! Assembly: everything is built from a configuration here, served, reloaded and taken down.
 //!
-//! The order of a start: catalog, upstream, journal (read whole, views rebuilt, what a crash left open charged),
+//! The order of a start: catalog, upstream, journal (verified whole, views rebuilt, what a crash left open charged),
 //! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
 //! read in the background, the journal. Nothing is decided here about any request.
 
@@ -8,11 +8,13 @@ mod change_stream;
 mod changes;
 mod control;
 mod leases;
+mod past;
 mod plan;
 mod problem;
 mod rebuild;
 mod retention;
 mod shared;
+mod snapshots;
 mod sources;
 mod spend_limits;
 mod workloads;
@@ -151,6 +153,7 @@ impl Gateway {
         }
         background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
+        background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));

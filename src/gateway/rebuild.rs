@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use super::past::{Past, Spender, Spending};
 use super::problem::StartProblem;
 use super::shared;
 use crate::budget::{self, Forecast};
@@ -18,17 +19,13 @@ use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{Config, Tiers};
-use crate::id::RequestId;
-use crate::journal::{
-    Entry, ExchangeRecord, Journal, ObjectType, Recent, Recovered, ReservationRecord, Rollup,
-};
+use crate::journal::{Entry, ExchangeRecord, Journal, Recovered, ReservationRecord};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
 use crate::telemetry::Metrics;
-use crate::tenant::Directory;
-use crate::tenant::ownership::Ownership;
+use crate::tenant::{Directory, LevelOf};
 use crate::tier::Tier;
 use crate::upstream::{Headroom, Upstream};
 use crate::workload::{self, Workloads};
@@ -39,35 +36,28 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     let workloads = Workloads::default();
     workloads.take(workload::load(&snapshot.config.journal.path.join(workload::FILE))?);
     let shared = shared::shared(&snapshot.config)?;
-    let mut views = Views {
-        accounts: Accounts::shared(clock.clone(), shared.sharing.clone()),
-        rollup: Arc::new(Rollup::new()),
-        recent: Recent::default(),
-        ownership: Ownership::default(),
-        now: clock.now(),
-        batches: HashMap::new(),
-        open: Batches::default(),
-    };
-    let settings = &snapshot.config.journal;
-    let (journal, recovered) =
-        Journal::open(settings, &clock, |_, entry| views.add(&snapshot.directory, &entry))?;
+    let mut past = Past::default();
+    let (journal, recovered) = Journal::open_view(&snapshot.config.journal, &clock, &mut past)?;
     let (held, lost): (Vec<_>, Vec<_>) =
-        recovered.unsettled.iter().cloned().partition(|held| views.batch_of(held).is_some());
+        recovered.unsettled.iter().cloned().partition(|held| past.batch_of(held).is_some());
     report(&recovered, lost.len());
-    views.hold_again(&snapshot.directory, held, clock.instant());
     for reservation in &lost {
-        let record = ExchangeRecord::lost(reservation);
-        let appended = journal.append(&record.clone().into());
-        views.add(&snapshot.directory, &record.into());
+        let record = Arc::new(ExchangeRecord::lost(reservation));
+        let appended = journal.append(&Entry::Exchange(Arc::clone(&record)));
+        past.settled(record);
         if let Err(failure) = appended.await {
             tracing::error!(%failure, "charge of a lost exchange not written yet");
         }
     }
+    let accounts = Accounts::shared(clock.clone(), shared.sharing.clone());
+    charge(&accounts, &snapshot.directory, &past.spending, clock.now());
+    let batches = Batches::default();
+    hold_again(&batches, &past, (&snapshot.directory, &accounts), held, clock.instant());
     let metrics = Metrics::new(snapshot.config.telemetry.series_max)
         .map_err(|error| StartProblem::Metrics(error.to_string()))?;
     let runtime = Runtime {
         retries: Retries::default(),
-        accounts: views.accounts,
+        accounts,
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         weights: Weights::embedded()?,
@@ -75,16 +65,16 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         conversations: Conversations::default(),
         telling: Telling::default(),
         habits: Habits::default(),
-        recent: views.recent,
+        recent: past.recent,
         counters: shared.counters,
         answers: shared.answers,
         headroom: Headroom::default(),
-        batches: views.open,
+        batches,
         samples: Samples::default(),
         forecast: Forecast::default(),
         journal,
-        rollup: views.rollup,
-        ownership: views.ownership,
+        rollup: Arc::new(past.rollup),
+        ownership: past.ownership,
         metrics: Arc::new(metrics),
         tasks: TaskTracker::new(),
         draining: AtomicBool::new(false),
@@ -155,91 +145,49 @@ fn same_upstream(before: &Config, after: &Config) -> bool {
         && after.ca.is_none()
 }
 
-/// What is derived from the journal.
-struct Views {
-    accounts: Accounts,
-    rollup: Arc<Rollup>,
-    recent: Recent,
-    ownership: Ownership,
-    now: Timestamp,
-    /// By the exchange that made a batch: its id, and the models that were held for.
-    batches: HashMap<RequestId, (Option<String>, Vec<String>)>,
-    open: Batches,
+/// Takes up batches whose results were not known when the process ended.
+fn hold_again(
+    batches: &Batches,
+    past: &Past,
+    (directory, accounts): (&Directory, &Accounts),
+    held: Vec<ReservationRecord>,
+    now: Instant,
+) {
+    let mut open: HashMap<String, Held> = HashMap::new();
+    for record in held {
+        let Some((id, batch)) = past.batch_of(&record) else { continue };
+        let user = record.user_id.as_deref().unwrap_or_default();
+        let levels = directory.levels_of(&record.tenant, user, record.key_id.as_deref());
+        let held = open.entry(id.to_owned()).or_default();
+        held.models.clone_from(&batch.models);
+        held.shares.extend(Share::again(record, &levels, accounts));
+    }
+    open.into_iter().for_each(|(id, batch)| batches.open(&id, batch, now));
 }
 
-impl Views {
-    fn add(&mut self, directory: &Directory, entry: &Entry) {
-        match entry {
-            Entry::Exchange(record) => {
-                self.rollup.add(record);
-                self.charge(directory, record);
-                for object in &record.objects {
-                    self.ownership.claim(object.object_type, &object.object_id, &record.tenant);
-                }
-                self.recent.add(Arc::clone(record));
-            }
-            Entry::Object(record) => {
-                let kind: ObjectType = record.object_type;
-                self.ownership.claim(kind, &record.object_id, &record.tenant);
-                if let Some((id, _)) = self.batches.get_mut(&record.request_id) {
-                    *id = Some(record.object_id.clone());
-                }
-            }
-            Entry::Reservation(held) => {
-                if let Some(batch) = &held.batch {
-                    let (_, models) = self.batches.entry(batch.clone()).or_default();
-                    models.push(held.sent_model.clone());
-                }
-            }
-            Entry::Admin(_) | Entry::Open(_) | Entry::Checkpoint(_) => {}
-        }
-    }
-
-    /// Returns the upstream's id of the batch for which this was held, where it was made.
-    fn batch_of(&self, held: &ReservationRecord) -> Option<&str> {
-        self.batches.get(held.batch.as_ref()?)?.0.as_deref()
-    }
-
-    /// Takes up batches whose results were not known when the process ended.
-    fn hold_again(&self, directory: &Directory, held: Vec<ReservationRecord>, now: Instant) {
-        let mut open: HashMap<String, Held> = HashMap::new();
-        for record in held {
-            let Some((Some(id), models)) = record.batch.as_ref().and_then(|batch| self.batches.get(batch))
-            else {
-                continue;
-            };
-            let user = record.user_id.as_deref().unwrap_or_default();
-            let levels = directory.levels_of(&record.tenant, user, record.key_id.as_deref());
-            let batch = open.entry(id.clone()).or_default();
-            batch.models.clone_from(models);
-            batch.shares.extend(Share::again(record, &levels, &self.accounts));
-        }
-        open.into_iter().for_each(|(id, batch)| self.open.open(&id, batch, now));
-    }
-
-    /// Counts what was spent in periods that may still run; a month is the longest.
-    fn charge(&self, directory: &Directory, record: &ExchangeRecord) {
-        let running = self.now.checked_sub(LONGEST_PERIOD).unwrap_or(Timestamp::MIN);
-        let at = record.settled_at;
-        if at < running || (record.cost_nanousd.0 == 0 && record.tokens_used == 0) {
+/// Counts what was spent in periods that may still run; a month is the longest.
+pub(super) fn charge(accounts: &Accounts, directory: &Directory, spending: &Spending, now: Timestamp) {
+    let running = now.checked_sub(LONGEST_PERIOD).unwrap_or(Timestamp::MIN);
+    let mut known: HashMap<&Spender, Vec<LevelOf>> = HashMap::new();
+    spending.for_each(|at, spender, spent| {
+        if at < running {
             return;
         }
-        let user = record.user_id.as_deref().unwrap_or_default();
-        let levels = match record.sample {
-            Some(_) => directory.sample_levels(&record.tenant),
-            None => directory.levels_of(&record.tenant, user, record.key_id.as_deref()),
-        };
+        let levels = known.entry(spender).or_insert_with(|| match spender.is_sample {
+            true => directory.sample_levels(&spender.tenant),
+            false => directory.levels_of(&spender.tenant, &spender.user, spender.key_id.as_deref()),
+        });
         let claims: Vec<Claim> = levels
             .iter()
             .map(|level| {
                 let (budget, quota) = (&level.ceilings.budget, &level.ceilings.quota);
                 let mut demands = Vec::with_capacity(5);
-                budget::charges(budget, quota, record.cost_nanousd, record.tokens_used, &mut demands);
-                Claim { account: level.account(&self.accounts), zone: budget.zone.clone(), demands }
+                budget::charges(budget, quota, spent.cost, spent.tokens, &mut demands);
+                Claim { account: level.account(accounts), zone: budget.zone.clone(), demands }
             })
             .collect();
-        self.accounts.charge(&claims, at.min(self.now));
-    }
+        accounts.charge(&claims, at.min(now));
+    });
 }
 
 fn report(recovered: &Recovered, lost: usize) {

@@ -147,11 +147,15 @@ impl RecordHash {
             return None;
         }
         let mut hash = [0; 32];
+        // Two of these stand in each line: read by a table and judged once, they are a fifth of what an audit takes less.
+        let mut all = 0;
         for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
             let [high, low] = pair else { return None };
-            *byte = hex_value(*high)? << 4 | hex_value(*low)?;
+            let (high, low) = (HEX_VALUES[usize::from(*high)], HEX_VALUES[usize::from(*low)]);
+            all |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        Some(Self(hash))
+        (all & NO_HEX == 0).then_some(Self(hash))
     }
 }
 
@@ -200,23 +204,28 @@ pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !pairs.remainder().is_empty() {
         return None;
     }
+    let value = |digit: &u8| Some(HEX_VALUES[usize::from(*digit)]).filter(|value| *value != NO_HEX);
     let byte = |pair: &[u8]| match pair {
-        [high, low] => Some(hex_value(*high)? << 4 | hex_value(*low)?),
+        [high, low] => Some(value(high)? << 4 | value(low)?),
         _ => None,
     };
     pairs.map(byte).collect()
 }
 
+/// What each byte is as a digit; [`NO_HEX`] where it is none.
+static HEX_VALUES: [u8; 256] = {
+    let mut values = [NO_HEX; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[hex_digit(digit) as usize] = digit;
+        digit += 1;
+    }
+    values
+};
+const NO_HEX: u8 = 0x80;
+
 const fn hex_digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'a' + value - 10 }
-}
-
-const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 const SEQ: &[u8] = b"{\"seq\":";

@@ -83,6 +83,17 @@ impl SigningKey {
         to_hex(self.0.public_key().as_ref())
     }
 
+    /// Returns the signature over `bytes`, 128 hexadecimal digits; `bytes` begin with what they are.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> String {
+        to_hex(self.0.sign(bytes).as_ref())
+    }
+
+    /// Says whether this key made the signature.
+    pub(super) fn has_signed(&self, bytes: &[u8], signature: &str) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, self.0.public_key().as_ref());
+        from_hex(signature).is_some_and(|signature| key.verify(bytes, &signature).is_ok())
+    }
+
     /// Says of a head that it stood so at `now`.
     #[must_use]
     pub fn sign(&self, head: &Head, origin: &str, now: Timestamp) -> CheckpointRecord {
@@ -95,7 +106,7 @@ impl SigningKey {
             key: self.public(),
             signature: String::new(),
         };
-        checkpoint.signature = to_hex(self.0.sign(checkpoint.signed_text().as_bytes()).as_ref());
+        checkpoint.signature = self.sign_bytes(checkpoint.signed_text().as_bytes());
         checkpoint
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Two streams of JSON lines in segments, `PATH/exchanges/*.jsonl` and `PATH/admin/*.jsonl`: `record` says what
 //! is written, `chain` how lines hold together, `checkpoint` who signs for them, `desk`, `writer` and `tail` how they
-//! reach the disk, `recover` how a start reads them back, `verify` how an auditor does, `retention` what is dropped and
-//! what stays of it, `rollup` and `recent` are the views in memory. It
+//! reach the disk, `recover` how a start reads them back and `snapshot` what spares it, `verify` how an auditor does,
+//! `retention` what is dropped and what stays of it, `rollup` and `recent` are the views in memory. It
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
@@ -23,6 +23,8 @@ mod rfc3339;
 mod rollup;
 mod sample;
 mod segment;
+mod snapshot;
+mod sweep;
 mod tail;
 mod verify;
 mod walk;
@@ -50,8 +52,9 @@ pub use record::{
 pub use recover::{OpenFailure, Recovered, Torn};
 pub use report::{By, Query, Row, Sums, UsageReport};
 pub use retention::{Dropped, RetentionFailure};
-pub use rollup::{DaySums, Rollup};
+pub use rollup::{DaySums, KeptSums, Rollup};
 pub use sample::{Ground, Quality, SampleRecord, SampleSums, Verdict};
+pub use snapshot::{SnapshotPlace, View};
 pub use verify::{Selection, Verified, export, head, signed_heads, verify};
 pub use walk::{Finding, FindingKind, WalkFailure};
 pub use writer::StoreFailure;
@@ -98,14 +101,41 @@ impl Journal {
         clock: &Clock,
         each: impl FnMut(u64, Entry),
     ) -> Result<(Self, Recovered), OpenFailure> {
-        Self::open_with(settings, clock, SEGMENT_BYTES, each, |tail| tail)
+        Self::open_view(settings, clock, &mut snapshot::Each(each))
+    }
+
+    /// Likewise, into a view that may have been kept: it takes up the snapshot and the entries behind it.
+    pub fn open_view(
+        settings: &config::Journal,
+        clock: &Clock,
+        view: &mut impl View,
+    ) -> Result<(Self, Recovered), OpenFailure> {
+        Self::open_with(settings, clock, SEGMENT_BYTES, view, |tail| tail)
+    }
+
+    /// Keeps what the sealed segments say, so that the next start need not replay them; `view` is an empty one.
+    ///
+    /// Reads what was sealed since the last snapshot, in a thread that may block, and returns where it stands now; where
+    /// that is `known` already it does nothing. Fails if segments are damaged or the file cannot be written.
+    pub async fn keep_snapshot(
+        &self,
+        mut view: impl View + Send + 'static,
+        known: Option<SnapshotPlace>,
+    ) -> Result<Option<SnapshotPlace>, WalkFailure> {
+        let (path, key) = (self.path.clone(), self.key.clone());
+        let renewed = tokio::task::spawn_blocking(move || snapshot::renew(&path, &key, &mut view, known));
+        let failed = |error: tokio::task::JoinError| WalkFailure::Unreadable {
+            file: self.path.clone(),
+            source: error.into(),
+        };
+        renewed.await.map_err(failed)?
     }
 
     fn open_with(
         settings: &config::Journal,
         clock: &Clock,
         segment_bytes: u64,
-        mut each: impl FnMut(u64, Entry),
+        view: &mut impl View,
         prepare: impl Fn(tail::Tail) -> tail::Tail,
     ) -> Result<(Self, Recovered), OpenFailure> {
         let path = settings.path.clone();
@@ -115,13 +145,14 @@ impl Journal {
         let mut found = Recovered::default();
         let mut lane = |stream| {
             let (tail, origin) =
-                recover::recover(&path, stream, (&key, clock), segment_bytes, &mut found, &mut each)?;
+                recover::recover(&path, stream, (&key, clock), segment_bytes, &mut found, view)?;
             let started = desk::start(stream.name(), prepare(tail), settings.fsync, Arc::clone(&lock));
             let (desk, state) =
                 started.map_err(|source| OpenFailure::Unusable { file: path.clone(), source })?;
             Ok::<_, OpenFailure>(Lane { desk, state, origin })
         };
-        let (admin, exchanges) = (lane(Stream::Admin)?, lane(Stream::Exchanges)?);
+        // First the one that a snapshot is of: what is restored replaces what a view has seen.
+        let (exchanges, admin) = (lane(Stream::Exchanges)?, lane(Stream::Admin)?);
         Ok((Self { path, key, exchanges, admin }, found))
     }
 

@@ -1,10 +1,9 @@
 //! The start: who may write the journal, what is in it, and what a crash left to settle.
 //!
-//! Every segment is read and verified in order. A last line that was never finished is cut off and reported;
-//! any other damage refuses the start, because a gateway that forgets spending hands it out again. Missing
-//! segments are damage as well: a file beside them remembers that there were some.
+//! Every segment is verified; those that a snapshot covers (`snapshot`) need not be replayed. A last line that was
+//! never finished is cut off and reported; any other damage refuses the start, because a gateway that forgets spending
+//! hands it out again. Missing segments are damage as well: a file beside them remembers that there were some.
 
-use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,10 +14,10 @@ use super::checkpoint::{Signer, SigningKey};
 use super::entry::{Entry, Line};
 use super::record::{OpenRecord, ReservationRecord};
 use super::retention;
+use super::snapshot::{self, View};
 use super::tail::{Tail, remove_unnamed};
-use super::walk::{Finding, FindingKind, Place, WalkFailure, walk};
+use super::walk::{Finding, FindingKind, Place, WalkFailure, Way};
 use crate::clock::Clock;
-use crate::id::RequestId;
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -101,40 +100,28 @@ pub(super) fn hold(root: &Path) -> Result<File, OpenFailure> {
     }
 }
 
-/// Reads a stream, calling `each` for every entry with its number, and returns its end, ready to be written.
+/// Reads a stream, giving every entry to `view` or what was kept of the first of them, and returns its end, ready to
+/// be written.
 pub(super) fn recover(
     root: &Path,
     stream: Stream,
     (key, clock): (&SigningKey, &Clock),
     segment_bytes: u64,
     found: &mut Recovered,
-    each: &mut impl FnMut(u64, Entry),
+    view: &mut impl View,
 ) -> Result<(Tail, String), OpenFailure> {
     let folder = root.join(stream.name());
     make_folder(&folder)?;
     remove_unnamed(&folder).map_err(|source| unusable(&folder, source))?;
     let signer = |origin: &str, end| Signer::new(key.clone(), clock.clone(), stream, origin.to_owned(), end);
-    let mut pending: HashMap<RequestId, (u64, ReservationRecord)> = HashMap::new();
-    let walked = walk(&folder, stream, None, |place, line| {
-        let entry = Entry::from_line(line.kind, line.bytes).map_err(|error| {
-            place.finding(FindingKind::Edit, line.seq, format!("the record cannot be read: {error}"))
-        })?;
-        let Some(entry) = entry else {
-            found.unknown += 1;
-            return Ok(());
-        };
-        match &entry {
-            Entry::Reservation(held) => {
-                pending.insert(held.request_id.clone(), (line.seq, held.clone()));
-            }
-            Entry::Exchange(record) => {
-                pending.remove(&record.request_id);
-            }
-            _ => {}
-        }
-        each(line.seq, entry);
-        Ok(())
-    })?;
+    let mut way = Way::of(&folder, stream)?;
+    let resumed = match stream {
+        Stream::Exchanges => snapshot::resume(root, key, &mut way, view),
+        Stream::Admin => None,
+    };
+    let mut pending = resumed.unwrap_or_default();
+    let walked = way.walk(None, |place, line| pending.take(place, line, view))?;
+    found.unknown += pending.unknown;
     let Some(end) = walked.end.filter(|_| walked.segments > 0) else {
         return begin(folder, stream, clock, segment_bytes, signer);
     };
@@ -143,9 +130,7 @@ pub(super) fn recover(
         found.records = end.seq;
         found.segments = walked.segments;
     }
-    let mut unsettled: Vec<_> = pending.into_values().collect();
-    unsettled.sort_by_key(|(seq, _)| *seq);
-    found.unsettled.extend(unsettled.into_iter().map(|(_, held)| held));
+    found.unsettled.extend(pending.into_held());
     if let Some((_, bytes)) = walked.torn {
         tracing::warn!(file = %walked.last_file.display(), bytes, "a record that was never finished is cut off");
         found.torn.push(Torn { file: walked.last_file.clone(), bytes });

@@ -7,6 +7,8 @@
 //! tenant, tier and kept hour or month. A folded cell counts whole wherever it overlaps the times
 //! asked for. No money is ever left out.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +17,8 @@ use jiff::Timestamp;
 use super::record::ExchangeRecord;
 use super::report::{By, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
 use crate::tier::Tier;
+
+pub use kept::KeptSums;
 
 /// The sums, shared.
 #[derive(Debug)]

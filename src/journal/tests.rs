@@ -2,6 +2,7 @@
 
 mod audit;
 mod retention;
+mod snapshots;
 mod starting;
 mod writing;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{Head, Stream};
 use super::checkpoint::{CheckpointRecord, SigningKey};
 use super::recover::LOCK_FILE;
-use super::walk::{FindingKind, Place, WalkFailure, Walked, head_of, walk};
+use super::walk::{FindingKind, Place, WalkFailure, Walked, Way, head_of, walk};
 
 /// A stream that is as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +78,7 @@ pub fn signed_heads(
     now: Timestamp,
 ) -> Result<Vec<CheckpointRecord>, WalkFailure> {
     let sign = |(stream, folder): (Stream, PathBuf)| {
-        let walked = walk(&folder, stream, None, |_, _| Ok(()))?;
+        let walked = follow(&folder, stream, None)?;
         Ok(key.sign(&head_of(stream, walked.end), &walked.origin, now))
     };
     streams(path)?.into_iter().map(sign).collect()
@@ -99,7 +99,7 @@ pub fn export(
         if stream == Stream::Admin {
             continue;
         }
-        walk(&folder, stream, None, |_, line| {
+        walk(&folder, stream, |_, line| {
             if broken.is_none() && line.kind == b"exchange" && selection.holds(line.bytes) {
                 count += 1;
                 broken = each(line.bytes).err();
@@ -138,7 +138,7 @@ impl Selection {
 fn verify_stream(folder: &Path, stream: Stream, anchor: Option<&Head>) -> Result<Verified, WalkFailure> {
     // Asked before the walk, so that a gateway which stops meanwhile cannot make its own tail look torn.
     let is_written = is_being_written(folder);
-    let walked = walk(folder, stream, anchor, |_, _| Ok(()))?;
+    let walked = follow(folder, stream, anchor)?;
     let head = head_of(stream, walked.end);
     let line = walked.torn.map_or(0, |(line, _)| line);
     let place = Place { file: &walked.last_file, line };
@@ -152,6 +152,15 @@ fn verify_stream(folder: &Path, stream: Stream, anchor: Option<&Head>) -> Result
     }
     let Walked { segments, dropped, checkpoints, keys, .. } = walked;
     Ok(Verified { records: head.seq - dropped, head, segments, dropped, checkpoints, keys })
+}
+
+/// Goes along the whole stream: by all processors where it is sound, from the beginning where a finding is to be named.
+fn follow(folder: &Path, stream: Stream, anchor: Option<&Head>) -> Result<Walked, WalkFailure> {
+    let mut way = Way::of(folder, stream)?;
+    if let Some(swept) = way.sweep(anchor) {
+        way.pass(swept);
+    }
+    way.walk(anchor, |_, _| Ok(()))
 }
 
 /// Returns the folders of the streams: below `path`, or `path` itself.

@@ -15,6 +15,7 @@ use super::entry::CHECKPOINT;
 use super::record::OpenRecord;
 use super::retention;
 use super::segment::{self, Lines, Segment};
+use super::sweep::{Swept, push_new, sweep};
 
 /// The first thing wrong with a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -114,62 +115,144 @@ impl Place<'_> {
     pub(super) fn finding(&self, kind: FindingKind, seq: u64, detail: impl Into<String>) -> Finding {
         Finding { kind, file: self.file.to_path_buf(), line: self.line, seq, detail: detail.into() }
     }
+
+    pub(super) fn unreadable_record(&self, seq: u64, error: &serde_json::Error) -> Finding {
+        self.finding(FindingKind::Edit, seq, format!("the record cannot be read: {error}"))
+    }
+}
+
+/// A stream's segments ahead, and what is known of the chain before them.
+#[derive(Debug)]
+pub(super) struct Way {
+    stream: Stream,
+    segments: Vec<Segment>,
+    /// The last record of these segments where another one follows them, so that none may end within a line.
+    sealed_at: Option<u64>,
+    walked: Walked,
 }
 
 /// Walks along the stream in `folder`, calling `each` for every record that is as it should be.
-///
-/// With `head`, the record of that number has to be there and have that hash.
 pub(super) fn walk(
     folder: &Path,
     stream: Stream,
-    head: Option<&Head>,
-    mut each: impl FnMut(Place<'_>, &Line<'_>) -> Result<(), Finding>,
+    each: impl FnMut(Place<'_>, &Line<'_>) -> Result<(), Finding>,
 ) -> Result<Walked, WalkFailure> {
-    let mut segments = segment::list(folder).map_err(|source| unreadable(folder, source))?;
-    let dropped = retention::tombstone(folder, stream)?;
-    let end = dropped.as_ref().map(|dropped| Link { seq: dropped.seq, hash: dropped.hash });
-    let dropped_seq = end.map_or(0, |end| end.seq);
-    // A crash may have left segments behind that the tombstone covers.
-    segments.retain(|segment| segment.first_seq > dropped_seq);
-    let mut walked = Walked {
-        end,
-        segments: segments.len() as u64,
-        last_file: folder.to_path_buf(),
-        whole_bytes: 0,
-        dropped: dropped_seq,
-        checkpoints: 0,
-        keys: dropped.iter().map(|dropped| dropped.key.clone()).collect(),
-        origin: dropped.map(|dropped| dropped.origin).unwrap_or_default(),
-        torn: None,
-    };
-    for (index, segment) in segments.iter().enumerate() {
-        walked.last_file.clone_from(&segment.path);
-        walked.whole_bytes = 0;
-        let is_last = index + 1 == segments.len();
-        let mut lines = Lines::open(&segment.path).map_err(|source| unreadable(&segment.path, source))?;
-        let mut place = Place { file: &segment.path, line: 0 };
-        while let Some(raw) = lines.next().map_err(|source| unreadable(&segment.path, source))? {
-            place.line += 1;
-            if !raw.ended {
-                if !is_last || place.line == 1 {
-                    return Err(cut(place, walked.end).into());
-                }
-                walked.torn = Some((place.line, raw.bytes.len() as u64));
-                break;
-            }
-            let line =
-                check(place, raw.bytes, stream, &mut walked, segments.get(index..).unwrap_or_default())?;
-            if let Some(head) = head.filter(|head| head.seq == line.seq && head.hash != line.hash) {
-                return Err(place.finding(FindingKind::Fork, head.seq, ANCHOR_DIFFERS).into());
-            }
-            each(place, &line)?;
-            walked.whole_bytes += raw.bytes.len() as u64 + 1;
-        }
-        if place.line == 0 {
-            return Err(cut(Place { file: &segment.path, line: 1 }, walked.end).into());
+    Way::of(folder, stream)?.walk(None, each)
+}
+
+impl Way {
+    /// Returns the whole way of a stream, from where retention left it.
+    pub(super) fn of(folder: &Path, stream: Stream) -> Result<Self, WalkFailure> {
+        let mut segments = segment::list(folder).map_err(|source| unreadable(folder, source))?;
+        let dropped = retention::tombstone(folder, stream)?;
+        let end = dropped.as_ref().map(|dropped| Link { seq: dropped.seq, hash: dropped.hash });
+        let dropped_seq = end.map_or(0, |end| end.seq);
+        // A crash may have left segments behind that the tombstone covers.
+        segments.retain(|segment| segment.first_seq > dropped_seq);
+        let walked = Walked {
+            end,
+            segments: segments.len() as u64,
+            last_file: folder.to_path_buf(),
+            whole_bytes: 0,
+            dropped: dropped_seq,
+            checkpoints: 0,
+            keys: dropped.iter().map(|dropped| dropped.key.clone()).collect(),
+            origin: dropped.map(|dropped| dropped.origin).unwrap_or_default(),
+            torn: None,
+        };
+        Ok(Self { stream, segments, sealed_at: None, walked })
+    }
+
+    /// Leaves out the last segment, which may still be written.
+    pub(super) fn sealed(mut self) -> Self {
+        let sealed_at = self.segments.pop().map(|last| last.first_seq.saturating_sub(1));
+        Self { sealed_at, ..self }
+    }
+
+    /// The last record of sealed segments ahead; `None` where there are none, or not all are sealed.
+    pub(super) fn sealed_at(&self) -> Option<u64> {
+        self.sealed_at.filter(|_| !self.segments.is_empty())
+    }
+
+    /// The last record that retention dropped; 0 where none was.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.walked.dropped
+    }
+
+    /// Says whether a segment ends with this record.
+    pub(super) fn has_boundary(&self, seq: u64) -> bool {
+        self.segments.iter().skip(1).any(|segment| segment.first_seq == seq + 1)
+    }
+
+    /// Sweeps over the segments before the last; `None` where there are none or a walk has to say what is wrong.
+    pub(super) fn sweep(&self, head: Option<&Head>) -> Option<Swept> {
+        self.sweep_first(self.segments.len().checked_sub(1)?, head)
+    }
+
+    /// Likewise, over the segments that end with record `seq`, of which others follow.
+    pub(super) fn sweep_to(&self, seq: u64) -> Option<Swept> {
+        self.sweep_first(self.segments.iter().position(|segment| segment.first_seq == seq + 1)?, None)
+    }
+
+    fn sweep_first(&self, count: usize, head: Option<&Head>) -> Option<Swept> {
+        let before = self.walked.end.map(|end| (end, self.walked.origin.clone()));
+        sweep(self.segments.get(..count)?, self.stream, before, head)
+    }
+
+    /// Goes past what was swept.
+    pub(super) fn pass(&mut self, swept: Swept) {
+        self.pass_known(swept.end, swept.origin);
+        self.walked.checkpoints = swept.checkpoints;
+        for key in swept.keys {
+            push_new(&mut self.walked.keys, key);
         }
     }
-    Ok(walked)
+
+    /// Goes past what is known from elsewhere to end so.
+    pub(super) fn pass_known(&mut self, end: Link, origin: String) {
+        self.segments.retain(|segment| segment.first_seq > end.seq);
+        self.walked.end = Some(end);
+        self.walked.origin = origin;
+    }
+
+    /// Walks along what is ahead, calling `each` for every record that is as it should be.
+    ///
+    /// With `head`, the record of that number has to have that hash.
+    pub(super) fn walk(
+        self,
+        head: Option<&Head>,
+        mut each: impl FnMut(Place<'_>, &Line<'_>) -> Result<(), Finding>,
+    ) -> Result<Walked, WalkFailure> {
+        let Self { stream, segments, sealed_at, mut walked } = self;
+        for (index, segment) in segments.iter().enumerate() {
+            walked.last_file.clone_from(&segment.path);
+            walked.whole_bytes = 0;
+            let is_last = index + 1 == segments.len() && sealed_at.is_none();
+            let mut lines = Lines::open(&segment.path).map_err(|source| unreadable(&segment.path, source))?;
+            let mut place = Place { file: &segment.path, line: 0 };
+            while let Some(raw) = lines.next().map_err(|source| unreadable(&segment.path, source))? {
+                place.line += 1;
+                if !raw.ended {
+                    if !is_last || place.line == 1 {
+                        return Err(cut(place, walked.end).into());
+                    }
+                    walked.torn = Some((place.line, raw.bytes.len() as u64));
+                    break;
+                }
+                let rest = segments.get(index..).unwrap_or_default();
+                let line = check(place, raw.bytes, stream, &mut walked, rest)?;
+                if let Some(head) = head.filter(|head| head.seq == line.seq && head.hash != line.hash) {
+                    return Err(place.finding(FindingKind::Fork, head.seq, ANCHOR_DIFFERS).into());
+                }
+                each(place, &line)?;
+                walked.whole_bytes += raw.bytes.len() as u64 + 1;
+            }
+            if place.line == 0 {
+                return Err(cut(Place { file: &segment.path, line: 1 }, walked.end).into());
+            }
+        }
+        Ok(walked)
+    }
 }
 
 /// Checks one line against the chain so far and moves the chain's end on to it.
@@ -203,9 +286,7 @@ fn check<'a>(
         let key = checkpoint::check(&line, stream, &walked.origin, link)
             .map_err(|detail| place.finding(FindingKind::Fork, expected, detail))?;
         walked.checkpoints += 1;
-        if walked.keys.last() != Some(&key) {
-            walked.keys.push(key);
-        }
+        push_new(&mut walked.keys, key);
     }
     walked.end = Some(Link { seq: line.seq, hash: line.hash });
     Ok(line)

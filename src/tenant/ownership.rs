@@ -43,6 +43,19 @@ impl Ownership {
         table.owners.insert(id, (tenant.into(), table.claims));
     }
 
+    /// Returns all claims that stand, those of a kind in the order in which they were made.
+    #[must_use]
+    pub fn claims(&self) -> Vec<(ObjectType, Box<str>, Box<str>)> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds: Vec<_> = tables.iter().collect();
+        kinds.sort_by_key(|(kind, _)| **kind as u8);
+        let claims = kinds.into_iter().flat_map(|(kind, table)| {
+            let ids = table.oldest_first.values();
+            ids.filter_map(|id| Some((*kind, (**id).into(), (*table.owners.get(id)?.0).into())))
+        });
+        claims.collect()
+    }
+
     /// Forgets an object that was deleted.
     pub fn forget(&self, kind: ObjectType, id: &str) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);

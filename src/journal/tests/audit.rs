@@ -9,7 +9,9 @@ use super::*;
 
 /// A journal of `count` records after the first, over several segments, and its head.
 fn written(path: &Path, count: usize) -> Head {
-    let (journal, _) = Journal::open_with(&settings(path), &clock(), 2000, |_, _| {}, |tail| tail).unwrap();
+    let (journal, _) =
+        Journal::open_with(&settings(path), &clock(), 2000, &mut snapshot::Each(|_, _| {}), |tail| tail)
+            .unwrap();
     for cost in 0..count {
         block_on(journal.append(&exchange(&RequestId::generate(), cost as i64))).unwrap();
     }

@@ -8,7 +8,7 @@ use jiff::ToSpan;
 use super::*;
 
 fn open_small(path: &Path, clock: &Clock) -> (Journal, Recovered) {
-    Journal::open_with(&settings(path), clock, 2_000, |_, _| {}, |tail| tail).unwrap()
+    Journal::open_with(&settings(path), clock, 2_000, &mut snapshot::Each(|_, _| {}), |tail| tail).unwrap()
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {

@@ -12,7 +12,7 @@ fn open_faulty(path: &Path, faults: &Faults) -> Journal {
         tail.faults = faults.clone();
         tail
     };
-    Journal::open_with(&settings(path), &clock(), 3000, |_, _| {}, prepare).unwrap().0
+    Journal::open_with(&settings(path), &clock(), 3000, &mut snapshot::Each(|_, _| {}), prepare).unwrap().0
 }
 
 fn admin(action: &str) -> Entry {
@@ -31,8 +31,14 @@ fn admin(action: &str) -> Entry {
 #[test]
 fn concurrent_appends_make_one_chain() {
     let folder = tempfile::tempdir().unwrap();
-    let (journal, _) =
-        Journal::open_with(&settings(folder.path()), &clock(), 200_000, |_, _| {}, |tail| tail).unwrap();
+    let (journal, _) = Journal::open_with(
+        &settings(folder.path()),
+        &clock(),
+        200_000,
+        &mut snapshot::Each(|_, _| {}),
+        |tail| tail,
+    )
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
     let appends: Vec<_> = (0..6000)
         .map(|cost| runtime.spawn(journal.append(&exchange(&RequestId::generate(), cost))))
@@ -149,7 +155,7 @@ proptest! {
         let mut found = Recovered::default();
         let signing = (&SigningKey::read_or_make(folder.path()).unwrap(), &clock());
         let (mut tail, _) =
-            recover::recover(folder.path(), Stream::Exchanges, signing, 3000, &mut found, &mut |_, _| {}).unwrap();
+            recover::recover(folder.path(), Stream::Exchanges, signing, 3000, &mut found, &mut snapshot::Each(|_, _| {})).unwrap();
         tail.faults = Faults::of(faults);
         let mut cost = 0;
         for size in groups {
