@@ -31,10 +31,18 @@ bench: ## Measure the overhead over a direct connection, and the parts
 instructions: ## Count instructions and allocations of each step (needs valgrind), against what is known
 	@scripts/instructions
 
+.PHONY: bench-million
+bench-million: ## Measure a start and an audit with a million records in the journal (1.2 GB of disk)
+	$(CARGO) bench --bench million
+
+.PHONY: soak
+soak: ## Kill the gateway a hundred times under load and add everything up
+	TERCET_ROUNDS=100 $(CARGO) test --test crash rounds_ -- --nocapture
+
 .PHONY: loom
 loom: ## Try every order in which threads may take from the counters and end (builds all anew, in target/loom)
 	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg tercet_loom" CARGO_TARGET_DIR=target/loom \
-		$(CARGO) test --lib interleavings
+		$(CARGO) test --lib interleavings -- --nocapture
 
 .PHONY: day
 day: ## Play a day of agents before the simulated upstream and print what it billed

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
 
+#[path = "crash/rounds.rs"]
+mod rounds;
 mod support;
 
 use std::path::{Path, PathBuf};

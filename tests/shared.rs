@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::http::{Answer, ask, message};
+use support::process::Process;
 use support::read::{idle, standing, sum, until};
 use support::redis::{Fault, Line, Redis};
-use support::{ACME, House, RIVAL};
+use support::{ACME, House, RIVAL, configuration};
+use tercet::simulated::{Options, Upstream};
 use tercet::store::{AccountId, Cell, Period, Unit};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -173,6 +175,8 @@ async fn whatever_becomes_of_redis_the_policy_answers_and_nothing_is_counted_twi
     assert_eq!(passed(&storm(&houses, 8, &body).await), 8);
     let faults = [
         Fault::Partition,
+        // In either direction, so that an answer takes longer than one is waited for.
+        Fault::Slow(Duration::from_millis(300)),
         Fault::AnswersLost,
         Fault::Reset,
         Fault::Says("-LOADING Redis is loading the dataset in memory\r\n"),
@@ -286,4 +290,29 @@ async fn an_instance_that_comes_back_counts_once() {
         agreed(house, spent).await;
     }
     stop_all(houses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_beside_what_may_be_evicted_are_warned_of() {
+    let evicting = Redis::start(&["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]).await;
+    let keeping = Redis::start(&[]).await;
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    for (counters, answers, evicts, shares) in [
+        (&evicting, &evicting, true, true),
+        (&evicting, &keeping, true, false),
+        (&keeping, &keeping, false, true),
+        (&keeping, &evicting, false, false),
+    ] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("tercet.toml");
+        let text = sharing(&counters.url(), &format!("cache = \"{}\"", answers.url()));
+        std::fs::write(&file, configuration(upstream.url(), folder.path(), &text)).unwrap();
+        let process = Process::start(&file).await;
+        let log = || std::fs::read_to_string(file.with_extension("log")).unwrap();
+        let is_connected = |line: &str| line.contains("redis is connected") && line.contains("counters");
+        until("the counters are connected", || log().lines().any(is_connected)).await;
+        drop(process);
+        assert_eq!(log().contains("this redis may evict counters"), evicts, "{}", log());
+        assert_eq!(log().contains("counters and kept answers share one redis"), shares, "{}", log());
+    }
 }

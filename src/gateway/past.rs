@@ -62,6 +62,9 @@ pub(super) struct Spender {
     pub(super) is_sample: bool,
 }
 
+/// A quarter, a spender's number, money and tokens.
+type KeptSpent = (i64, u32, NanoUsd, u64);
+
 /// Money and tokens of one spender in one quarter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spent {
@@ -77,7 +80,7 @@ struct Kept {
     recent: Vec<Box<RawValue>>,
     objects: Vec<(ObjectType, Box<str>, Box<str>)>,
     spenders: Vec<Spender>,
-    spent: Vec<(i64, u32, NanoUsd, u64)>,
+    spent: Vec<KeptSpent>,
     batches: Vec<(RequestId, MadeBatch)>,
     shares: Vec<(RequestId, RequestId)>,
 }
@@ -109,7 +112,9 @@ impl View for Past {
 
     fn restore(&mut self, bytes: &[u8]) -> bool {
         let restored = serde_json::from_slice(bytes).ok().and_then(Self::from_kept);
-        restored.map(|past| *self = past).is_some()
+        let Some(past) = restored else { return false };
+        *self = past;
+        true
     }
 }
 
@@ -227,7 +232,7 @@ impl Spending {
     /// Returns what may count in a period that runs, numbered anew.
     ///
     /// Days are counted, not reckoned from the newest one: a clock that once stood a year ahead forgets nothing.
-    fn kept(&self) -> (Vec<Spender>, Vec<(i64, u32, NanoUsd, u64)>) {
+    fn kept(&self) -> (Vec<Spender>, Vec<KeptSpent>) {
         let mut days: Vec<i64> = self.spent.keys().map(|(quarter, _)| quarter.div_euclid(DAY_S)).collect();
         days.dedup();
         let first = days.len().checked_sub(DAYS_KEPT).and_then(|place| days.get(place)).copied();
@@ -243,10 +248,10 @@ impl Spending {
     }
 
     /// `None` where a number names nobody.
-    fn from_kept(spenders: Vec<Spender>, spent: Vec<(i64, u32, NanoUsd, u64)>) -> Option<Self> {
+    fn from_kept(spenders: Vec<Spender>, spent: Vec<KeptSpent>) -> Option<Self> {
         let numbers = (0..).zip(&spenders).map(|(number, spender)| (spender.clone(), number)).collect();
         let known = spenders.len();
-        let one = |(quarter, number, cost, tokens): (i64, u32, NanoUsd, u64)| {
+        let one = |(quarter, number, cost, tokens): KeptSpent| {
             ((number as usize) < known).then_some(((quarter, number), Spent { cost, tokens }))
         };
         let spent = spent.into_iter().map(one).collect::<Option<_>>()?;

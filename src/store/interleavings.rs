@@ -1,6 +1,7 @@
 //! Every order in which threads may take and end: `make loom`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -59,9 +60,22 @@ impl World {
     }
 }
 
+/// Runs `once` in every order of its threads, and sees that there was more than one.
+fn every_order(once: impl Fn() + Send + Sync + 'static) {
+    let tried = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tried);
+    loom::model(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        once();
+    });
+    let tried = tried.load(Ordering::Relaxed);
+    println!("{tried} orders tried");
+    assert!(tried > 3, "only {tried} orders were tried");
+}
+
 #[test]
 fn of_two_that_fit_once_one_is_admitted_and_at_every_level() {
-    loom::model(|| {
+    every_order(|| {
         let world = Arc::new(world());
         let ask = |world: Arc<World>, backwards: bool| {
             move || {
@@ -83,7 +97,7 @@ fn of_two_that_fit_once_one_is_admitted_and_at_every_level() {
 
 #[test]
 fn what_is_refused_at_one_level_is_never_seen_at_another() {
-    loom::model(|| {
+    every_order(|| {
         let world = Arc::new(world());
         let refused = thread::spawn({
             let world = Arc::clone(&world);
@@ -99,7 +113,7 @@ fn what_is_refused_at_one_level_is_never_seen_at_another() {
 
 #[test]
 fn a_reservation_that_ends_while_it_is_swept_is_counted_once() {
-    loom::model(|| {
+    every_order(|| {
         let world = Arc::new(world());
         let held = world.accounts.reserve(world.claims([3, 3], [9, 9])).unwrap();
         let silence = Duration::from_secs(60);

@@ -28,8 +28,9 @@ pub use link::{ANSWER_WITHIN, Link, LinkFailure, LinkReading, LinkUse};
 pub use reservation::{Exhausted, Reservation, Standing, Wait};
 pub use sharing::{DECIDE_WITHIN, Refused, Sharing, SharingReading};
 
-#[cfg(all(test, not(tercet_loom)))]
+#[cfg(test)]
 mod tests;
 
-#[cfg(all(test, tercet_loom))]
+#[cfg(test)]
+#[cfg(tercet_loom)]
 mod interleavings;
