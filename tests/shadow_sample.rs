@@ -158,6 +158,11 @@ async fn what_differs_is_judged_twice_and_counts_where_both_agree() {
         );
     }
     assert_eq!(quality(&house, 0), Some((2.0 / 3.0, 3.0)), "unclear ones teach nothing");
+    let files = std::fs::read_dir(house.folder.path().join("data/exchanges")).unwrap();
+    let journal: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    for text in ["poor answer", "another one", "short title", "say hello"] {
+        assert!(!journal.contains(text), "{text}");
+    }
     // All that was asked is paid: five requests, five times again, and nine questions to the judge.
     let bill = house.upstream.bill();
     let judged = bill.iter().filter(|call| call.model == "claude-sonnet-5-5").count();

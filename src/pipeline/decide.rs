@@ -54,7 +54,8 @@ pub(super) fn decide(
         signals::repeated(exchange, &same);
     }
     let agent = headers::agent_id(&exchange.headers).is_some();
-    let workload = Workload::of(exchange.tenant(), agent, envelope);
+    let fingerprint = exchange.workload.map_or(0, |belonging| belonging.fingerprints.narrowest());
+    let workload = Workload::of(exchange.tenant(), agent, fingerprint);
     let ahead = runtime.habits.ahead(workload, turn_number(past.as_ref(), envelope));
     let betas = betas(&exchange.headers);
     let tight = runtime.headroom.tight(exchange.timestamp).into_iter();

@@ -1,7 +1,7 @@
 //! How long the conversations of a workload go on, how they grow, and which of their beginnings are warm.
 //!
-//! A workload is known by its tenant, its tools and the beginning of its system prompt, digits aside. Learned from
-//! what passes, kept in memory, bounded, and never shared between tenants.
+//! A workload is known by its tenant and its narrowest fingerprint. Learned from what passes, kept in memory, bounded,
+//! and never shared between tenants.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::past::Warm;
 use crate::usage::Usage;
-use crate::wire::envelope::Envelope;
 
 /// What is learned of each workload; at most 10,000, each for two days after its last use.
 pub struct Habits(Cache<u64, Arc<Mutex<Habit>>>);
@@ -68,22 +67,13 @@ pub struct Turn<'a> {
 }
 
 impl Workload {
-    /// Names the workload of a request.
+    /// Names a tenant's workload by its narrowest fingerprint; subagents go on otherwise than whoever sent them.
     #[must_use]
-    pub fn of(tenant: &str, agent: bool, envelope: &Envelope<'_>) -> Self {
+    pub fn of(tenant: &str, agent: bool, fingerprint: u64) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(tenant.as_bytes());
         hasher.update(&[0xff, u8::from(agent)]);
-        for tool in &envelope.tool_list {
-            hasher.update(tool.kind.as_bytes());
-            hasher.update(tool.name.as_bytes());
-            hasher.update(&[0xff]);
-        }
-        let mut system = [0; SYSTEM_BYTES];
-        for (masked, byte) in system.iter_mut().zip(envelope.system.unwrap_or_default()) {
-            *masked = if byte.is_ascii_digit() { b'0' } else { *byte };
-        }
-        hasher.update(&system);
+        hasher.update(&fingerprint.to_le_bytes());
         let hash = hasher.finalize();
         Self(hash.as_bytes().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
@@ -182,5 +172,4 @@ const HALVED_AT: u32 = 10_000;
 const PRIOR_TURNS: u64 = 3;
 const PRIOR_WEIGHT: u64 = 4;
 const SHARED_MAX: usize = 3;
-const SYSTEM_BYTES: usize = 256;
 const BYTES_PER_TOKEN: u64 = 4;

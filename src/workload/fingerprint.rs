@@ -71,6 +71,12 @@ impl Fingerprints {
         Level::ALL.into_iter().zip(self.at).filter_map(|(level, hash)| Some((level, hash?)))
     }
 
+    /// Returns the narrowest fingerprint, the client's where there is no other.
+    #[must_use]
+    pub fn narrowest(&self) -> u64 {
+        self.levels().next().map_or(0, |(_, hash)| hash)
+    }
+
     /// Returns the narrowest fingerprint that names a workload; the client alone names none.
     #[must_use]
     pub fn name(&self) -> Option<String> {

@@ -174,8 +174,8 @@ fn failing_results_and_repeated_calls_are_counted_in_a_row() {
 #[test]
 fn what_a_workload_does_is_learned_and_is_its_tenants_alone() {
     let habits = Habits::default();
-    let request = later("claude-opus-5-5");
-    let (here, there) = (Workload::of("a", true, &request), Workload::of("b", true, &request));
+    let (here, there) = (Workload::of("a", true, 7), Workload::of("b", true, 7));
+    assert!(here != Workload::of("a", true, 8) && here != Workload::of("a", false, 7));
     assert_eq!(habits.ahead(here, 1), Ahead::default());
     let usage = Usage { cache_write_5m_tokens: 9_000, output_tokens: 300, ..Usage::default() };
     for number in (1..=10).cycle().take(500) {
