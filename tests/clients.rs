@@ -154,6 +154,18 @@ async fn is_refused_at_a_spent_budget(client: Client, scenario: &str, refusals: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_reads_what_is_left_of_the_callers_own_limits() {
+    let house = House::start(&format!(
+        "{TENANTS}\n[tenants.acme.limits]\nrequests_per_minute = 2\ninput_tokens_per_minute = 100000\n\
+         output_tokens_per_minute = 20000\n[tenants.acme.user_budget]\nmonthly = \"5.00 USD\"\n"
+    ))
+    .await;
+    AnthropicPython.passes(&house, "own_limits").await;
+    promises_are_kept(&house, Upstream::Errs).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_stops_at_a_spent_budget() {
     stops_at_a_spent_budget(AnthropicPython).await;
 }

@@ -11,15 +11,17 @@
 
 mod estimate;
 mod forecast;
+mod warning;
 
 use jiff::Timestamp;
 
 pub use estimate::{Estimate, PromptSize, Tokenizer, estimate_tokens};
 pub use forecast::{Expected, Forecast};
+pub use warning::{Told, Utilization};
 
 use crate::config::{Budget, Quota, Reserve};
 use crate::money::NanoUsd;
-use crate::store::{AccountId, Cell, Demand, Exhausted, Period, Standing, Unit, Wait};
+use crate::store::{AccountId, Cell, Demand, Exhausted, Period, Unit, Wait};
 
 /// Adds what a request asks of one level's budget and quota.
 pub fn demands(budget: &Budget, quota: &Quota, estimate: &Estimate, into: &mut Vec<Demand>) {
@@ -99,27 +101,6 @@ impl Spent {
     }
 }
 
-/// A budget or quota of which enough is used to warn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// Where it stands.
-    pub standing: Standing,
-    /// Used parts per thousand.
-    pub utilization_permille: u64,
-}
-
-/// Returns the most used of the windows at or above the share at which a warning is due.
-#[must_use]
-pub fn warning(warn_at_permille: u16, standings: &[Standing]) -> Option<Warning> {
-    standings
-        .iter()
-        .filter(|standing| matches!(standing.cell, Cell::Window(..)))
-        .filter_map(|standing| Some((permille(standing.used, standing.ceiling?), standing)))
-        .filter(|(used, _)| *used >= u64::from(warn_at_permille))
-        .max_by_key(|(used, _)| *used)
-        .map(|(utilization_permille, standing)| Warning { standing: standing.clone(), utilization_permille })
-}
-
 fn ceilings(budget: &Budget, quota: &Quota) -> [(Cell, Option<u64>); 5] {
     let money = |period, ceiling: Option<NanoUsd>| (Cell::Window(Unit::Money, period), ceiling.map(nanousd));
     let tokens = |period, ceiling| (Cell::Window(Unit::Tokens, period), ceiling);
@@ -133,6 +114,19 @@ fn ceilings(budget: &Budget, quota: &Quota) -> [(Cell, Option<u64>); 5] {
 }
 
 fn message(exhausted: &Exhausted, unit: Unit, period: Period, held_in_flight: bool) -> String {
+    let (used, limit) = (written(exhausted.used, unit), written(exhausted.ceiling, unit));
+    let what = named(unit, period, &exhausted.id);
+    let held = if held_in_flight { " is held by requests in flight" } else { " does not cover this request" };
+    let amount = written(exhausted.amount, unit);
+    if exhausted.used >= exhausted.ceiling {
+        format!("{what} is spent ({used} of {limit})")
+    } else {
+        format!("{what}{held} ({used} of {limit} used, {amount} asked)")
+    }
+}
+
+/// As in messages: ``the daily budget of tenant `acme` ``.
+fn named(unit: Unit, period: Period, id: &AccountId) -> String {
     let every = match period {
         Period::Day => "daily",
         Period::Week => "weekly",
@@ -142,14 +136,19 @@ fn message(exhausted: &Exhausted, unit: Unit, period: Period, held_in_flight: bo
         Unit::Money => "budget",
         Unit::Tokens => "token quota",
     };
-    let (used, limit, id) = (written(exhausted.used, unit), written(exhausted.ceiling, unit), &exhausted.id);
-    let what = format!("the {every} {name} of {id}");
-    let held = if held_in_flight { " is held by requests in flight" } else { " does not cover this request" };
-    let amount = written(exhausted.amount, unit);
-    if exhausted.used >= exhausted.ceiling {
-        format!("{what} is spent ({used} of {limit})")
-    } else {
-        format!("{what}{held} ({used} of {limit} used, {amount} asked)")
+    format!("the {every} {name} of {id}")
+}
+
+/// Returns the name of a ceiling in headers and in what is told the webhook.
+#[must_use]
+pub const fn claim(unit: Unit, period: Period) -> &'static str {
+    match (unit, period) {
+        (Unit::Money, Period::Day) => "daily_budget",
+        (Unit::Money, Period::Week) => "weekly_budget",
+        (Unit::Money, Period::Month) => "monthly_budget",
+        (Unit::Tokens, Period::Day) => "daily_quota",
+        (Unit::Tokens, Period::Week) => "weekly_quota",
+        (Unit::Tokens, Period::Month) => "monthly_quota",
     }
 }
 

@@ -99,12 +99,11 @@ fn use_is_counted_where_no_ceiling_is_set_yet() {
     held.post(&Actual::of(&Usage::default(), dollars("3"), clock.now()));
     let limited = Budget { daily: Some(dollars("5")), ..Budget::default() };
     assert!(accounts.reserve(ask(&limited)).is_err());
-    assert_eq!(warning(800, &accounts.standing(&ask(&limited))), None);
-    let found = warning(600, &accounts.standing(&ask(&limited))).unwrap();
-    assert_eq!(
-        (found.utilization_permille, found.standing.cell),
-        (600, Cell::Window(Unit::Money, Period::Day))
-    );
+    let standings = accounts.standing(&ask(&limited));
+    let full: Vec<Utilization> =
+        standings.into_iter().filter_map(|standing| Utilization::of(standing, 600)).collect();
+    let [day] = &full[..] else { panic!("{full:?}") };
+    assert_eq!((day.claim(), day.permille, day.is_due()), ("daily_budget", 600, true));
 }
 
 #[test]

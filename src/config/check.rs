@@ -21,7 +21,7 @@ use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
     Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
 };
-use super::{redis, sample, tenants};
+use super::{redis, sample, tenants, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -57,6 +57,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         tiers: tiers(check, &file.tiers.0),
         journal: journal(check, &file.journal.0),
         redis: redis::redis(check, &file.redis.0),
+        webhook: webhook::webhook(check, &file.webhook.0),
         organisation: super::Ceilings {
             limits: limits(&file.limits.0),
             budget: budget(&file.budget.0),

@@ -64,6 +64,10 @@ pub fn describe(config: &Config) -> Value {
                 "budgets": config.redis.on_failure.budgets.name(),
             },
         },
+        "webhook": {
+            "url": config.webhook.as_ref().map(super::Webhook::origin),
+            "secret": config.webhook.as_ref().and_then(|webhook| webhook.secret.as_ref()).map(|_| MASK),
+        },
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,

@@ -32,6 +32,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod value;
+mod webhook;
 
 pub use amend::{Amendments, CREATED, FORGET, Touched};
 pub use describe::describe;
@@ -41,6 +42,7 @@ pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
 pub use sample::ShadowSample;
 pub use source::{Source, environment};
 pub use tenants::{Guards, Key, Previous, Tenant, is_kept_apart};
+pub use webhook::Webhook;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub journal: Journal,
     /// What is shared with other instances.
     pub redis: Redis,
+    /// Who is told of budgets that near their end.
+    pub webhook: Option<Webhook>,
     /// Ceilings of the whole gateway.
     pub organisation: Ceilings,
     /// Tenants by name; empty means pass-through without identification.

@@ -206,4 +206,4 @@ pub(super) const PROBLEMS_MAX: usize = 32;
 const REFERENCES: [&str; 3] = ["secret", "token", "credential"];
 
 /// The keys of addresses that may hold a login.
-const ADDRESSES: [&str; 2] = ["redis.counters", "redis.cache"];
+const ADDRESSES: [&str; 3] = ["redis.counters", "redis.cache", "webhook.url"];

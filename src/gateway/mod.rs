@@ -17,6 +17,7 @@ mod shared;
 mod snapshots;
 mod sources;
 mod spend_limits;
+mod webhook;
 mod workloads;
 
 use std::future::Future;
@@ -104,6 +105,7 @@ impl Gateway {
         if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
             return Err(StartProblem::Changing);
         }
+        pipeline::take_for_told(&tercet);
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates(), shared));
         Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
     }
@@ -152,6 +154,7 @@ impl Gateway {
             background.spawn(change_stream::share(Arc::clone(&control), Arc::clone(link), ended.clone()));
         }
         background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
+        background.spawn(webhook::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));

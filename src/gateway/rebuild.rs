@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::past::{Past, Spender, Spending};
 use super::problem::StartProblem;
 use super::shared;
-use crate::budget::{self, Forecast};
+use crate::budget::{self, Forecast, Told};
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
@@ -24,7 +24,7 @@ use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outbox};
 use crate::tenant::{Directory, LevelOf};
 use crate::tier::Tier;
 use crate::upstream::{Headroom, Upstream};
@@ -76,6 +76,8 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         rollup: Arc::new(past.rollup),
         ownership: past.ownership,
         metrics: Arc::new(metrics),
+        told: Told::default(),
+        outbox: Outbox::default(),
         tasks: TaskTracker::new(),
         draining: AtomicBool::new(false),
         in_flight: AtomicUsize::new(0),

@@ -203,6 +203,7 @@ fn read(tercet: &Tercet) -> Readings {
             let store::SharingReading { holding, unasked, asked } = sharing.reading();
             SharingReading { leases: holding, unasked, asked }
         }),
+        outbox: tercet.runtime.outbox.reading(),
         redis: tercet.runtime.links().map(|link| redis_reading(link)).collect(),
     }
 }

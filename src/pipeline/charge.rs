@@ -1,15 +1,12 @@
 //! What a request claims at each of its levels, and what a refused claim tells the client.
 
-use http::{HeaderName, HeaderValue};
-
 use super::exchange::Exchange;
-use super::{headroom, policy};
-use crate::budget::{self, Estimate, Spent};
-use crate::clock;
+use super::{own_limits, policy};
+use crate::budget::{self, Estimate, Spent, Utilization};
 use crate::config::{Ceilings, Reserve, WhenLow};
 use crate::limit::{self, LimitReached};
 use crate::money::NanoUsd;
-use crate::store::{Accounts, Claim, Demand, Exhausted, Period, Refused, Standing, Unit};
+use crate::store::{Accounts, Claim, Demand, Exhausted, Refused, Standing, Unit};
 use crate::telemetry::{LimitDecision, LimitKind};
 use crate::tenant::{LevelOf, Unidentified};
 use crate::wire::error::{self, Refusal};
@@ -60,9 +57,21 @@ fn level_claim(level: &LevelOf, accounts: &Accounts, demands: impl Fn(&Ceilings,
 }
 
 /// Returns where the caller's own levels stand with their rates.
-pub(super) fn standings(exchange: &Exchange) -> Vec<Standing> {
+pub(super) fn rate_standings(exchange: &Exchange) -> Vec<Standing> {
     let rates = claims_with(exchange, |ceilings, into| limit::demands(&ceilings.limits, 1, 1, into));
     exchange.tercet.runtime.accounts.standing(&rates)
+}
+
+/// Returns how full each budget and quota of a level is; looks at nothing where it has none.
+pub(super) fn utilizations(level: &LevelOf, accounts: &Accounts) -> impl Iterator<Item = Utilization> {
+    let claim = has_budget(&level.ceilings).then(|| {
+        level_claim(level, accounts, |ceilings, into| {
+            budget::demands(&ceilings.budget, &ceilings.quota, &Estimate::NOTHING, into);
+        })
+    });
+    let standings = claim.map(|claim| accounts.standing(&[claim])).unwrap_or_default();
+    let warn_at = level.ceilings.budget.warn_at_permille;
+    standings.into_iter().filter_map(move |standing| Utilization::of(standing, warn_at))
 }
 
 /// Says why nothing was held.
@@ -81,15 +90,10 @@ pub(super) fn is_low(exchange: &Exchange) -> bool {
     let Some(identity) = &exchange.identity else { return false };
     let accounts = &exchange.tercet.runtime.accounts;
     let cheaper = identity.levels.iter().filter(|level| level.ceilings.budget.when_low == WhenLow::Cheaper);
-    cheaper.into_iter().any(|level| {
-        let claim = level_claim(level, accounts, |ceilings, into| {
-            budget::demands(&ceilings.budget, &ceilings.quota, &Estimate::LEAST, into);
-        });
-        budget::warning(level.ceilings.budget.warn_at_permille, &accounts.standing(&[claim])).is_some()
-    })
+    cheaper.into_iter().any(|level| utilizations(level, accounts).any(|one| one.is_due()))
 }
 
-/// Turns a ceiling that was run into into the refusal of design.md's table.
+/// Turns a ceiling that was run into into a refusal.
 fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     if let Some(spent) = Spent::of(exhausted) {
         let limit = if spent.unit == Unit::Money { LimitKind::Budget } else { LimitKind::Quota };
@@ -101,48 +105,30 @@ fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     };
     let kind = LimitKind::ALL.iter().copied().find(|kind| kind.name() == reached.dimension);
     policy::count_limit(exchange, kind.unwrap_or(LimitKind::Requests), LimitDecision::Refused);
-    let mut refusal = Refusal::rate_limited(reached.message, reached.retry_after_s);
-    for (name, value) in limit_headers(&standings(exchange)) {
-        refusal = refusal.with_header(name, value);
-    }
-    refusal
+    with_rates(exchange, Refusal::rate_limited(reached.message, reached.retry_after_s))
+}
+
+/// Adds the caller's own rates, whatever it is refused for.
+fn with_rates(exchange: &Exchange, refusal: Refusal) -> Refusal {
+    let add = |refusal: Refusal, (name, value)| refusal.with_header(name, value);
+    own_limits::rates(exchange).into_iter().fold(refusal, add)
 }
 
 fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
     if spent.held_in_flight {
         // It fits once those in flight give back what they hold: worth another try, unlike a spent budget.
-        return Refusal::rate_limited(&spent.message, HELD_RETRY_AFTER_S);
+        let refusal = Refusal::rate_limited(&spent.message, HELD_RETRY_AFTER_S);
+        return with_rates(exchange, refusal);
     }
-    Refusal::budget_spent(&error::Spent {
+    let refusal = Refusal::budget_spent(&error::Spent {
         message: &spent.message,
         reset: spent.resets_at,
         now: exchange.tercet.runtime.clock.now(),
-        claim: match (spent.unit, spent.period) {
-            (Unit::Money, Period::Day) => "daily_budget",
-            (Unit::Money, Period::Week) => "weekly_budget",
-            (Unit::Money, Period::Month) => "monthly_budget",
-            (Unit::Tokens, Period::Day) => "daily_quota",
-            (Unit::Tokens, _) => "monthly_quota",
-        },
+        claim: budget::claim(spent.unit, spent.period),
         used: spent.used,
         limit: spent.limit,
-    })
-}
-
-/// Returns names and values of the `anthropic-ratelimit-*` headers of the caller's own limits.
-pub(super) fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
-    let facts = limit::HeaderFacts::of(standings);
-    let groups = [facts.requests, facts.tokens, facts.input_tokens, facts.output_tokens];
-    let mut headers = Vec::with_capacity(12);
-    for (facts, (_, [limit, remaining, reset])) in groups.into_iter().zip(headroom::LIMIT_HEADERS) {
-        let Some(facts) = facts else { continue };
-        let mut time = String::with_capacity(20);
-        clock::push_rfc3339(&mut time, facts.resets_at, clock::Precision::Seconds);
-        headers.push((limit, facts.limit.into()));
-        headers.push((remaining, facts.remaining.into()));
-        headers.extend(HeaderValue::try_from(time).ok().map(|time| (reset, time)));
-    }
-    headers
+    });
+    with_rates(exchange, refusal)
 }
 
 /// Returns what a caller is told whose key names nobody.

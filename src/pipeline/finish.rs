@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, forward, reply, sample, settle_batch, signals};
+use super::{account, decide, forward, reply, sample, settle_batch, signals, warn};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -236,11 +236,19 @@ fn settle(exchange: &mut Exchange, bill: Bill) -> Bill {
         Some(reservation) => reservation.post(&Actual::of(&bill.usage, bill.cost, at)),
         None => {}
     }
-    let Some(spoiled) = exchange.spoiled.take() else { return bill };
-    if let Some(reservation) = spoiled.reservation {
-        reservation.post(&Actual::of(&spoiled.bill.usage, spoiled.bill.cost, at));
+    let bill = match exchange.spoiled.take() {
+        None => bill,
+        Some(spoiled) => {
+            if let Some(reservation) = spoiled.reservation {
+                reservation.post(&Actual::of(&spoiled.bill.usage, spoiled.bill.cost, at));
+            }
+            bill.with_spoiled(&spoiled.bill)
+        }
+    };
+    if let (false, Some(identity)) = (bill.free, &exchange.identity) {
+        warn::look(&exchange.tercet, &identity.levels);
     }
-    bill.with_spoiled(&spoiled.bill)
+    bill
 }
 
 /// Remembers whose container, thread and files an answer made.

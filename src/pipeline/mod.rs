@@ -20,6 +20,7 @@ mod headroom;
 mod join;
 mod keeping;
 mod listing;
+mod own_limits;
 mod passthrough;
 mod policy;
 mod read;
@@ -37,6 +38,7 @@ mod share;
 mod signals;
 mod upload;
 mod visitor;
+mod warn;
 mod watch;
 
 use bytes::Bytes;
@@ -61,6 +63,7 @@ pub use replay::{Change, Replay, Replayed};
 pub use runtime::{Runtime, Snapshot, Tercet};
 pub use sample::Samples;
 pub use settle_batch::watch_batches;
+pub use warn::take_for_told;
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
 ///

@@ -4,7 +4,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::exchange::Exchange;
-use super::{charge, redact};
+use super::{own_limits, redact};
 use crate::wire::headers;
 
 /// Prepares the head of an answer for the client.
@@ -21,7 +21,7 @@ pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
         redact::headers(secret, head);
     }
     if head.status.is_success() {
-        own_limits(exchange, &mut head.headers);
+        own_limits::put(exchange, &mut head.headers);
     }
     ours(exchange, &mut head.headers);
 }
@@ -40,16 +40,6 @@ pub(super) fn ours(exchange: &Exchange, headers: &mut HeaderMap) {
     }
 }
 
-fn own_limits(exchange: &Exchange, headers: &mut HeaderMap) {
-    let standings = charge::standings(exchange);
-    let limits = charge::limit_headers(&standings);
-    if limits.is_empty() {
-        return;
-    }
-    headers::strip_upstream_ratelimits(headers);
-    headers.extend(limits);
-}
-
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
@@ -57,7 +47,7 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// Headers of ours, rate limits among them.
-const OURS_MAX: usize = 18;
+const OURS_MAX: usize = 25;
 // Constants, because `from_static` walks the name byte by byte wherever it runs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tercet-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Batches;
 use super::converse::Telling;
 use super::sample::Samples;
-use crate::budget::Forecast;
+use crate::budget::{Forecast, Told};
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
@@ -19,7 +19,7 @@ use crate::journal::{Journal, Recent, Rollup};
 use crate::limit::{Gate, TenantGates};
 use crate::route::{Conversations, Habits};
 use crate::store::{Accounts, Link};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outbox};
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::upstream::{Headroom, Upstream};
@@ -83,6 +83,10 @@ pub struct Runtime {
     pub ownership: Ownership,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// Of which budgets it was told that they near their end.
+    pub told: Told,
+    /// What is to be told to the webhook.
+    pub outbox: Outbox,
     /// Every background task of a request.
     pub tasks: TaskTracker,
     /// Whether new requests are refused because the process is ending.

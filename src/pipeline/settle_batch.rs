@@ -13,7 +13,7 @@ use super::batch::{Held, Holding, OPEN_MAX, Refused, Share};
 use super::bill::{Bill, Pricing};
 use super::exchange::Exchange;
 use super::runtime::{Snapshot, Tercet};
-use super::{account, charge};
+use super::{account, charge, warn};
 use crate::catalog::Catalog;
 use crate::config::Credential;
 use crate::journal::{ExchangeRecord, Outcome, UsageSource};
@@ -207,6 +207,8 @@ fn end(tercet: &Tercet, share: Share, mut record: ExchangeRecord, parts: CostPar
     record.settled_at = at;
     record.endpoint = Some("/v1/messages/batches".to_owned());
     share.reservation.post(&Actual::of(&record.usage(), record.cost_nanousd, at));
+    let (user, key) = (record.user_id.as_deref().unwrap_or_default(), record.key_id.as_deref());
+    warn::look(tercet, &tercet.snapshot.load().directory.levels_of(&record.tenant, user, key));
     account::publish_batch(tercet, record, parts, unpriced);
 }
 

@@ -31,6 +31,19 @@ pub enum Level {
     Sample,
 }
 
+impl Level {
+    /// Returns the name used in metrics, headers and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Organisation => "gateway",
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Key => "key",
+        }
+    }
+}
+
 /// Names one account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::outbox::OutboxReading;
 use crate::config::Mode;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -305,6 +306,8 @@ pub struct Readings {
     pub redis: Vec<RedisReading>,
     /// How counters are shared with other instances, where they are.
     pub sharing: Option<SharingReading>,
+    /// What became of notices to the webhook.
+    pub outbox: OutboxReading,
 }
 
 /// What an instance holds of shared counters.

@@ -44,6 +44,7 @@ pub struct Metrics {
     tools: Family<IntCounter>,
     cache_requests: Family<IntCounter>,
     limit_decisions: Family<IntCounter>,
+    warnings: Family<IntCounter>,
     leaked: IntCounter,
     upstream_limits: [Family<IntGauge>; 3],
     unpriced: Family<IntCounter>,
@@ -122,6 +123,7 @@ impl Metrics {
             tools: counter(table::TOOLS)?,
             cache_requests: counter(table::CACHE_REQUESTS)?,
             limit_decisions: counter(table::LIMIT_DECISIONS)?,
+            warnings: counter(table::WARNINGS)?,
             leaked: single(table::LEAKED)?,
             upstream_limits: [
                 gauge(table::UPSTREAM_LIMIT)?,
@@ -154,6 +156,9 @@ impl Metrics {
             }
             for baseline in BASELINES {
                 self.baseline.cell(&[tenant, baseline]);
+            }
+            for level in ["tenant", "user", "key"] {
+                SPENDING.iter().for_each(|limit| drop(self.warnings.cell(&[tenant, level, limit.name()])));
             }
             self.rewrite.cell(&[tenant]);
             self.sample_cost.cell(&[tenant]);
@@ -262,6 +267,11 @@ impl Metrics {
         count(self.limit_decisions.cell(&[tenant, limit.name(), decision.name()]).as_ref(), 1);
     }
 
+    /// Counts one budget or quota that came to its warning.
+    pub fn record_warning(&self, tenant: &str, level: &str, limit: LimitKind) {
+        count(self.warnings.cell(&[tenant, level, limit.name()]).as_ref(), 1);
+    }
+
     /// Notes the upstream's limit as its last answer told it.
     pub fn record_upstream_limit(&self, limit: &UpstreamLimit<'_>) {
         let values = [limit.limit, limit.remaining, limit.reset_timestamp_s];
@@ -312,6 +322,7 @@ impl Metrics {
     /// Creates at zero what is rare and needs no tenant.
     fn expect_rare(&self) {
         self.unpriced.cell(&[OTHER]);
+        SPENDING.iter().for_each(|limit| drop(self.warnings.cell(&["_gateway", "gateway", limit.name()])));
         for tier in Tier::ROUTED {
             for result in AttemptResult::ALL {
                 self.attempts.cell(&[tier.name(), result.name()]);
@@ -374,6 +385,7 @@ const fn flag(value: bool) -> &'static str {
 
 const TOKEN_TYPES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
 const COST_TYPES: [&str; 6] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "other"];
+const SPENDING: [LimitKind; 2] = [LimitKind::Budget, LimitKind::Quota];
 const BASELINES: [&str; 2] = ["requested", "all_opus"];
 
 /// Resolved sets of cells that are kept.

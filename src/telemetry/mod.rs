@@ -11,6 +11,7 @@ pub mod logs;
 mod facts;
 mod family;
 mod metrics;
+mod outbox;
 mod render;
 mod sink;
 mod table;
@@ -21,5 +22,6 @@ pub use facts::{
     Window,
 };
 pub use metrics::{InFlight, Metrics};
+pub use outbox::{Notice, Outbox, OutboxReading};
 pub use sink::flush;
 pub use table::{Kind, Row, TABLE, markdown};

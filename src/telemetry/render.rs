@@ -13,6 +13,7 @@ use prometheus::{IntCounter, TextEncoder};
 use super::facts::{BudgetReading, Readings, RedisReading, SharingReading};
 use super::family::Family;
 use super::metrics::Metrics;
+use super::outbox::OutboxReading;
 use super::table::{self, Row, TABLE};
 use crate::money::NanoUsd;
 
@@ -78,6 +79,11 @@ impl Metrics {
                     [("true", sharing.asked), ("false", sharing.unasked)].map(sample).to_vec()
                 };
                 readings.sharing.map_or_else(Vec::new, counts)
+            }
+            name if name == table::WEBHOOK.name => {
+                let OutboxReading { delivered, failed, dropped } = readings.outbox;
+                let sample = |(result, count): (&str, u64)| (vec![result.to_owned()], count.to_string());
+                [("delivered", delivered), ("failed", failed), ("dropped", dropped)].map(sample).to_vec()
             }
             name if name == table::BUILD_INFO.name => {
                 vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], "1".to_owned())]

@@ -176,6 +176,9 @@ table! {
     BUDGET = "tenant_budget_usd", Kind::MoneyGauge, ["tenant", "window"], "The budget of the period.";
     BUDGET_RESET = "tenant_budget_reset_timestamp_seconds", Kind::Gauge, ["tenant", "window"],
         "When the running period ends.";
+    WARNINGS = "budget_warnings_total", Kind::Counter, ["tenant", "level", "limit"],
+        "Budgets and quotas that came to the share at which a warning is due, once for each period.";
+    WEBHOOK = "webhook_notices_total", Kind::Counter, ["result"], "Notices to the webhook, by what became of them.";
     RESERVED = "reserved_usd", Kind::MoneyGauge, [], "Money held for requests in flight; zero when idle.";
     LEAKED = "reservations_leaked_total", Kind::Counter, [],
         "Reservations that nobody posted or voided; any is a bug.";
@@ -209,7 +212,7 @@ table! {
 }
 
 const LABELS: &[(&str, &str)] = &[
-    ("tenant", "configured names, `_other`"),
+    ("tenant", "configured names, `_other`; of warnings also `_gateway`, the gateway as a whole"),
     ("model", "model ids of the catalog, `_other`"),
     ("tier, requested_tier, from, to", "`haiku`, `sonnet`, `opus`, `other`"),
     (
@@ -240,6 +243,8 @@ const LABELS: &[(&str, &str)] = &[
     ("tool", "well-known tools, `_other`"),
     ("limit", "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `budget`, `quota`"),
     ("decision", "`allowed`, `refused`"),
+    ("level", "`gateway`, `tenant`, `user`, `key`"),
+    ("result (webhook)", "`delivered`, `failed` (given up), `dropped` (too many waited)"),
     ("window", "`day`, `week`, `month`"),
     ("family", "families of models that share an upstream limit, `_other`"),
     ("kind", "`requests`, `tokens`, `input_tokens`, `output_tokens`"),

@@ -88,6 +88,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             ca: None,
         },
         redis: Redis::default(),
+        webhook: None,
         tiers: Tiers { haiku: String::new(), sonnet: String::new(), opus: String::new() },
         routing: routing(),
         cache: cache(),

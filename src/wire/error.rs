@@ -9,6 +9,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
 
 use crate::wire::json::{Malformed, quote};
+use crate::wire::unified::{Status, Unified, ceil_seconds};
 
 /// Whose fault a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,19 +128,10 @@ impl Refusal {
     #[must_use]
     pub fn budget_spent(spent: &Spent<'_>) -> Self {
         let message = format!("{}; it resets at {}", spent.message, spent.reset);
-        let claim = HeaderValue::from_str(spent.claim).unwrap_or(HeaderValue::from_static("budget"));
-        let reset = number(ceil_seconds(spent.reset.as_millisecond()));
-        let rejected = HeaderValue::from_static("rejected");
         let mut refusal = Self::client(StatusCode::TOO_MANY_REQUESTS, "billing_error", message).no_retry();
-        refusal.headers.extend([
-            (RETRY_AFTER, number(seconds_until(spent.reset, spent.now))),
-            (UNIFIED_STATUS, rejected.clone()),
-            (UNIFIED_RESET, reset.clone()),
-            (UNIFIED_CLAIM, claim),
-            (SPEND_STATUS, rejected),
-            (SPEND_UTILIZATION, ratio(spent.used, spent.limit)),
-            (SPEND_RESET, reset),
-        ]);
+        refusal.headers.push((RETRY_AFTER, number(seconds_until(spent.reset, spent.now))));
+        let Spent { reset, claim, used, limit, .. } = *spent;
+        refusal.headers.extend(Unified { status: Status::Rejected, reset, claim, used, limit }.headers());
         refusal
     }
 
@@ -220,25 +212,7 @@ fn seconds_until(reset: Timestamp, now: Timestamp) -> u64 {
     ceil_seconds(reset.as_millisecond().saturating_sub(now.as_millisecond())).max(1)
 }
 
-fn ceil_seconds(milliseconds: i64) -> u64 {
-    u64::try_from(milliseconds).unwrap_or(0).div_ceil(1_000)
-}
-
-/// `used / limit` with four decimals, cut off rather than rounded.
-fn ratio(used: u64, limit: u64) -> HeaderValue {
-    let parts = u128::from(used) * 10_000 / u128::from(limit.max(1));
-    let text = format!("{}.{:04}", parts / 10_000, parts % 10_000);
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("1.0000"))
-}
-
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-const UNIFIED_STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
-const UNIFIED_RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-reset");
-const UNIFIED_CLAIM: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-representative-claim");
-const SPEND_STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-spend-status");
-const SPEND_UTILIZATION: HeaderName =
-    HeaderName::from_static("anthropic-ratelimit-unified-spend-utilization");
-const SPEND_RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-spend-reset");
 
 #[cfg(test)]
 mod tests {

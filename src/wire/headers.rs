@@ -99,6 +99,11 @@ pub fn strip_upstream_ratelimits(headers: &mut HeaderMap) {
     remove_where(headers, |name| RATE_LIMITS.iter().any(|prefix| name.starts_with(prefix)));
 }
 
+/// Removes of them what tells of a subscription or a budget.
+pub fn strip_upstream_unified(headers: &mut HeaderMap) {
+    remove_where(headers, |name| name.starts_with("anthropic-ratelimit-unified-"));
+}
+
 /// Returns the client's session, as Claude Code gives it.
 #[must_use]
 pub fn session_id(headers: &HeaderMap) -> Option<&str> {

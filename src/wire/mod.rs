@@ -2,7 +2,8 @@
 //!
 //! No I/O and no policy. Client bytes are never re-serialised: a change is a splice at an offset. [`json`] and
 //! [`sse`] are the grammars; [`envelope`] and [`batch`] read requests; [`meter`] and [`objects`] read answers;
-//! [`splice`] changes a body; [`forms`] turns an answer into its other form; [`headers`] and [`error`] are the rest of a message.
+//! [`splice`] changes a body; [`forms`] turns an answer into its other form; [`headers`],
+//! [`unified`] and [`error`] are the rest of a message.
 
 pub mod batch;
 pub mod characters;
@@ -19,3 +20,4 @@ pub mod schema;
 pub mod splice;
 pub mod sse;
 pub mod transcript;
+pub mod unified;

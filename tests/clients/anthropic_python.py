@@ -319,6 +319,35 @@ def raw_response():
     assert raw.headers["x-tercet-reason"] and raw.headers["request-id"], raw.headers
 
 
+def own_limits():
+    """Reads what is left of the caller's own limits and budget, answered and refused."""
+    hello = [{"role": "user", "content": "Say hello"}]
+    asked = {"model": MODEL, "max_tokens": 50, "messages": hello}
+    raw = CLIENT.messages.with_raw_response.create(**asked)
+    assert raw.parse().content, raw.headers
+    for kind, limit in (("requests", 2), ("input-tokens", 100_000), ("output-tokens", 20_000), ("tokens", 120_000)):
+        group = {name: raw.headers[f"anthropic-ratelimit-{kind}-{name}"] for name in ("limit", "remaining", "reset")}
+        assert int(group["limit"]) == limit and 0 < int(group["remaining"]) < limit, group
+        assert group["reset"].endswith("Z"), group
+    unified = {
+        name: raw.headers[f"anthropic-ratelimit-unified-{name}"]
+        for name in ("status", "reset", "representative-claim", "spend-status", "spend-utilization", "spend-reset")
+    }
+    assert unified["status"] == "allowed" and unified["representative-claim"] == "monthly_budget", unified
+    assert 0 <= float(unified["spend-utilization"]) < 1 and int(unified["reset"]) > time.time(), unified
+    strict = CLIENT.with_options(max_retries=0)
+    for _ in range(5):
+        try:
+            strict.messages.create(**asked)
+        except anthropic.RateLimitError as error:
+            headers = error.response.headers
+            assert headers["anthropic-ratelimit-requests-remaining"] == "0", headers
+            assert 1 <= int(headers["retry-after"]) <= 60, headers
+            assert "anthropic-ratelimit-unified-representative-claim" not in headers, headers
+            return
+    raise AssertionError("five requests within a limit of two a minute")
+
+
 def errors():
     hello = [{"role": "user", "content": "hello"}]
     stranger = anthropic.Anthropic(base_url=os.environ["BASE_URL"], api_key="nobody")

@@ -76,6 +76,17 @@ async fn claude_code_stops_at_a_spent_budget() {
     house.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_code_goes_on_while_a_budget_warns() {
+    let sections = "[tenants.acme.budget]\ndaily = \"50.00 USD\"\nwarn_at = 0.0\n";
+    let house = House::start(&format!("{TENANTS}\n{sections}")).await;
+    let run = claude(&house, "use tool Bash").await;
+    let result = result(&run);
+    assert!(run.succeeded && result["is_error"] == false, "{}", run.told);
+    session_is_whole(&house, &result).await;
+    house.stop().await;
+}
+
 const SWITCHES: [&str; 4] = [
     "DISABLE_TELEMETRY",
     "DISABLE_AUTOUPDATER",

@@ -236,3 +236,22 @@ fn sentinels_are_named_with_the_master_they_watch() {
         assert!(RedisServer::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn the_address_of_a_webhook_is_shown_by_its_host_alone() {
+    let config =
+        good("[webhook]\nurl = \"https://hooks.example/T0/path-secret?sig=1\"\nsecret = { env = \"KEY\" }");
+    let webhook = config.webhook.clone().unwrap();
+    assert_eq!(webhook.url.path_and_query().unwrap(), "/T0/path-secret?sig=1");
+    assert_eq!(webhook.secret.unwrap().expose(), "tercet-key-secret");
+    let shown = format!("{config:?}{}", describe(&config));
+    assert!(shown.contains("https://hooks.example") && !shown.contains("path-secret"), "{shown}");
+    assert!(good("[webhook]").webhook.is_none());
+    for wrong in ["ftp://host", "host", "https://", "https://user@host/"] {
+        assert!(
+            bad(&format!("[webhook]\nurl = \"{wrong}\"")).contains("not the address of a webhook"),
+            "{wrong}"
+        );
+    }
+    assert!(bad("[webhook]\nsecret = { env = \"KEY\" }").contains("a webhook needs a `url`"));
+}

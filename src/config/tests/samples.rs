@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 28] = [
+const SECTIONS: [&str; 30] = [
     "",
     "server",
     "server.tls",
@@ -35,6 +35,8 @@ const SECTIONS: [&str; 28] = [
     "redis",
     "redis.counters",
     "redis.on_failure",
+    "webhook",
+    "webhook.secret",
     "limits",
     "budget",
     "quota",

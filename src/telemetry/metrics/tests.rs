@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::facts::{
     BudgetReading, CostParts, JournalReading, RedisReading, SharingReading, ToolUse, Window,
 };
+use super::super::outbox::OutboxReading;
 use super::super::table::{Kind, TABLE, markdown};
 use super::*;
 use crate::config::Mode;
@@ -89,6 +90,9 @@ fn rare_counters_exist_before_their_first_event() {
         r#"tercet_prompt_cache_rewrite_cost_usd_total{tenant="acme"} 0.000000000"#,
         r#"tercet_response_cache_saved_usd_total{tenant="acme"} 0.000000000"#,
         r#"tercet_inflight_requests{tenant="acme"} 0"#,
+        r#"tercet_budget_warnings_total{level="key",limit="quota",tenant="acme"} 0"#,
+        r#"tercet_budget_warnings_total{level="gateway",limit="budget",tenant="_gateway"} 0"#,
+        r#"tercet_webhook_notices_total{result="dropped"} 0"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }
@@ -123,6 +127,7 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
             failures: vec![("loading", 2)],
         }],
         sharing: Some(SharingReading { leases: 4, unasked: 95, asked: 5 }),
+        outbox: OutboxReading { delivered: 6, failed: 2, dropped: 1 },
     });
     metrics.record_reload("0123456789ab", Timestamp::from_second(1_700_000_000).unwrap());
     metrics.record_failed_reload();
