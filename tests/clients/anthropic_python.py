@@ -324,7 +324,7 @@ def own_limits():
     hello = [{"role": "user", "content": "Say hello"}]
     asked = {"model": MODEL, "max_tokens": 50, "messages": hello}
     raw = CLIENT.messages.with_raw_response.create(**asked)
-    assert raw.parse().content, raw.headers
+    assert raw.parse().id, raw.headers
     for kind, limit in (("requests", 2), ("input-tokens", 100_000), ("output-tokens", 20_000), ("tokens", 120_000)):
         group = {name: raw.headers[f"anthropic-ratelimit-{kind}-{name}"] for name in ("limit", "remaining", "reset")}
         assert int(group["limit"]) == limit and 0 < int(group["remaining"]) < limit, group
