@@ -30,7 +30,7 @@ pub fn take_for_told(tercet: &Tercet) {
         let (user, key) = match id.level {
             Level::User => (&*id.name, None),
             Level::Key => ("", Some(&*id.name)),
-            Level::Organisation | Level::Tenant => ("", None),
+            Level::Organisation | Level::Tenant | Level::Sample => ("", None),
         };
         let levels = snapshot.directory.levels_of(&id.tenant, user, key);
         levels.into_iter().find(|level| level.id == *id)

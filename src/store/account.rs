@@ -40,6 +40,7 @@ impl Level {
             Self::Tenant => "tenant",
             Self::User => "user",
             Self::Key => "key",
+            Self::Sample => "sample",
         }
     }
 }
