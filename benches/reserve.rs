@@ -44,8 +44,9 @@ fn reserve(criterion: &mut Criterion) {
     let most = Some(NanoUsd(i64::MAX));
     let money = Budget { daily: most, monthly: most, zone, ..Budget::default() };
     let expected = Expected { output_tokens: 1_024, fresh_permille: 1_000 };
-    let estimate =
-        Estimate::new(10_000, false, expected, 64_000, |usage| NanoUsd(usage.output_tokens.cast_signed()));
+    let estimate = Estimate::new(10_000_u64, false, expected, 64_000, |usage| {
+        NanoUsd(usage.output_tokens.cast_signed())
+    });
     let usage = Usage { input_tokens: 9_000, output_tokens: 700, ..Usage::default() };
     let actual = Actual::of(&usage, NanoUsd(700), clock.now());
     let mut group = criterion.benchmark_group("four levels, six dimensions");

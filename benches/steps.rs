@@ -97,7 +97,7 @@ impl Ground {
     fn estimate() -> Estimate {
         let expected = Expected { output_tokens: 1_024, fresh_permille: 1_000 };
         let price = |usage: &Usage| NanoUsd(usage.output_tokens.cast_signed());
-        Estimate::new(1_000, false, expected, 4_096, price)
+        Estimate::new(1_000_u64, false, expected, 4_096, price)
     }
 
     fn claims(&self) -> Vec<Claim> {

@@ -168,3 +168,16 @@ async fn a_batch_that_outlives_its_gateway_is_held_again_and_settled_once() {
     assert_charged_as_billed(&house, "after another restart");
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_money_that_a_batch_holds_is_told_to_wait_longer() {
+    let house = House::start(&tenant("[tenants.acme.budget]\ndaily = \"0.50 USD\"\nreserve = \"max\"")).await;
+    // Each request of the batch holds 0.004 dollars and a little.
+    create(&house, batch(&["claude-opus-5-5"], 100)).await;
+    let asked = support::http::ask("claude-opus-5-5", "say hi").replace("1000", "20000");
+    let refused = call(&house, Method::POST, "/v1/messages", asked).await;
+    assert_eq!(refused.status, 429, "{:?}", refused.body);
+    assert_eq!(refused.json()["error"]["type"], "rate_limit_error", "{:?}", refused.body);
+    assert_eq!(refused.header("retry-after"), "60", "{:?}", refused.body);
+    house.stop().await;
+}

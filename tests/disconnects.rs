@@ -107,3 +107,39 @@ async fn of_a_thousand_clients_that_leave_none_leaves_for_free() {
     );
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_nobody_waits_for_are_read_to_their_end_within_a_bound_of_money() {
+    let options = Options { pace: Duration::from_millis(5), ..Options::default() };
+    let house =
+        House::start_with(&format!("{TENANTS}\n[tenants.acme.routing]\nmode = \"off\"\n"), options).await;
+    // Each may cost $2.56 and a little: nine fit into $25.
+    let body = ask("claude-opus-5-5", "write 600 words").replace("1000", "128000").replacen(
+        '{',
+        "{\"stream\":true,",
+        1,
+    );
+    let mut clients = Vec::new();
+    for _ in 0..14 {
+        let mut client = Wire::connect(&house.url).await;
+        client.request("POST /v1/messages", &keyed(ACME), &body).await;
+        client.head().await;
+        client.next_chunk().await;
+        clients.push(client);
+    }
+    clients.into_iter().for_each(Wire::reset);
+    idle(&house).await;
+    let records = house.records();
+    let estimated = records.iter().filter(|record| record["usage_source"] == "estimate").count();
+    assert_eq!((records.len(), estimated), (14, 5), "{records:#?}");
+    let runtime = &house.tercet.runtime;
+    assert_eq!(runtime.drained_nanousd.load(std::sync::atomic::Ordering::Relaxed), 0);
+    let bill: HashMap<String, u64> =
+        house.upstream.bill().into_iter().map(|call| (call.request_id, call.nanousd)).collect();
+    for record in &records {
+        let billed = bill.get(record["upstream_request_id"].as_str().unwrap()).copied().unwrap_or(0);
+        assert!(record["cost_nanousd"].as_u64().unwrap() >= billed.max(1), "billed {billed}: {record}");
+        assert_eq!(record["outcome"], "client_aborted");
+    }
+    house.stop().await;
+}

@@ -44,7 +44,7 @@ fn table() -> Vec<(&'static str, Vec<String>)> {
         ("[tenants.acme.limits]\ninput_tokens_per_minute = 300", vec![input.clone(), tokens.clone()]),
         ("[tenants.acme.user_limits]\noutput_tokens_per_minute = 2000", vec![output.clone(), tokens.clone()]),
         (
-            "[limits]\ninput_tokens_per_minute = 2000\n[tenants.acme.user_limits]\noutput_tokens_per_minute = 9000",
+            "[limits]\ninput_tokens_per_minute = 2000\n[tenants.acme.user_limits]\noutput_tokens_per_minute = 1500",
             vec![input.clone(), output.clone(), tokens.clone()],
         ),
         (

@@ -2,20 +2,22 @@
 //!
 //! Turns `config::{Budget, Quota}` of one level into demands on the store, and a ceiling that was run into
 //! into the facts of a `billing_error`. Money and tokens are counted at every level, ceiling or not, so that a
-//! ceiling set by a reload sees what was used. `estimate` says what a request may come to, `forecast` learns
-//! how long answers usually are and how much of a prompt is cached.
+//! ceiling set by a reload sees what was used. `estimate` says what a request may come to, `density` learns how many
+//! tokens text makes, `forecast` how long answers usually are and how much of a prompt is cached.
 //!
 //! Prices come from the pipeline as a function; counting is the store's work. Overshoot: none where
 //! `reserve = "max"`; else a request may cost more than it held, and near the end of a budget requests are
 //! served one after the other, so that the last one exceeds it by its own cost at most.
 
+mod density;
 mod estimate;
 mod forecast;
 mod warning;
 
 use jiff::Timestamp;
 
-pub use estimate::{Estimate, PromptSize, Tokenizer, estimate_tokens};
+pub use density::{Content, Densities};
+pub use estimate::{Counted, Estimate, PromptSize, PromptTokens, Tokenizer, estimate_tokens};
 pub use forecast::{Expected, Forecast};
 pub use warning::{Told, Utilization};
 

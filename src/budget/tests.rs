@@ -80,7 +80,7 @@ fn reserving_the_most_never_exceeds_a_budget_and_reserving_the_usual_by_one_requ
         crate::money::Rate(20_000_000_000).cost(usage.output_tokens, crate::money::Factor::ONE)
     };
     let expected = Expected { output_tokens: 1_024, fresh_permille: 1_000 };
-    let estimate = Estimate::new(100, false, expected, 64_000, price);
+    let estimate = Estimate::new(100_u64, false, expected, 64_000, price);
     for (reserve, fits) in [(Reserve::Max, 0), (Reserve::Expected, 1)] {
         let (_, accounts, acme) = world();
         let budget = Budget { daily: Some(dollars("0.50")), reserve, ..Budget::default() };
@@ -127,17 +127,74 @@ fn a_rebuild_from_records_counts_what_was_posted() {
 #[test]
 fn prompts_are_estimated_by_documented_ratios() {
     let text = PromptSize { body_bytes: 7_000, ..PromptSize::default() };
-    let table = [
+    let document = PromptSize {
+        body_bytes: 127_000,
+        payload_bytes: 120_000,
+        document_bytes: 120_000,
+        documents: 1,
+        ..text
+    };
+    let table: [(PromptSize<'_>, u64, u64); 6] = [
         (text, 2_000, 2_800),
         (PromptSize { body_bytes: 107_000, payload_bytes: 100_000, images: 2, ..text }, 5_200, 12_368),
-        (PromptSize { body_bytes: 127_000, payload_bytes: 120_000, documents: 1, ..text }, 15_000, 15_800),
-        (PromptSize { remote_sources: 1, ..text }, 52_000, 52_800),
+        // Three pages and a third, and one more.
+        (document, 14_000, 14_800),
+        (PromptSize { document_bytes: usize::MAX, documents: usize::MAX, ..text }, 1_000_000, 1_000_000),
         (PromptSize::default(), 1, 1),
         (PromptSize { body_bytes: usize::MAX, images: usize::MAX, ..text }, 1_000_000, 1_000_000),
     ];
     for (size, old, new) in table {
-        assert_eq!(estimate_tokens(&size, Tokenizer::Old), old, "{size:?}");
-        assert_eq!(estimate_tokens(&size, Tokenizer::New), new, "{size:?}");
+        for (tokenizer, tokens) in [(Tokenizer::Old, old), (Tokenizer::New, new)] {
+            assert_eq!(
+                estimate_tokens(&size, tokenizer, None, None, 200_000),
+                PromptTokens::from(tokens),
+                "{size:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pictures_take_a_token_for_each_patch_that_is_left_of_them() {
+    for (picture, old, new) in [
+        ((28, 28), 1_u64, 1_u64),
+        ((29, 28), 2, 2),
+        ((1, 1), 1, 1),
+        ((200, 200), 64, 64),
+        ((1_000, 1_000), 1_296, 1_296),
+        ((1_568, 728), 1_456, 1_456),
+        ((1_092, 1_092), 1_521, 1_521),
+        // 1,568 by 784 of it is left there, all of it here.
+        ((2_000, 1_000), 1_568, 2_592),
+        ((3_000, 2_000), 1_600, 4_784),
+        ((8_000, 100), 56, 184),
+        ((u32::MAX, u32::MAX), 1_600, 4_784),
+        ((u32::MAX, 1), 56, 92),
+    ] {
+        let size = PromptSize { images: 1, pictures: &[picture], ..PromptSize::default() };
+        for (tokenizer, tokens) in [(Tokenizer::Old, old), (Tokenizer::New, new)] {
+            let estimated = estimate_tokens(&size, tokenizer, None, None, 200_000);
+            assert_eq!(estimated, PromptTokens::from(tokens), "{picture:?} {tokenizer:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_learned_and_counted_is_usual_and_never_lessens_the_most() {
+    let size = PromptSize { body_bytes: 70_000, ..PromptSize::default() };
+    let counted = Some(Counted { tokens: 17_000, added_bytes: 1_000 });
+    for (density, counted, uncountable, usual, most) in [
+        (None, None, 0, 28_000, 28_000),
+        (Some(250), None, 0, 17_500, 28_000),
+        (Some(600), None, 0, 42_000, 42_000),
+        (Some(250), counted, 0, 17_250, 28_000),
+        (None, counted, 1, 17_400, 200_000),
+        (Some(250), None, 2, 117_500, 200_000),
+        (None, Some(Counted { tokens: 300_000, added_bytes: 0 }), 0, 300_000, 300_000),
+    ] {
+        let size = PromptSize { uncountable, ..size };
+        let tokens = estimate_tokens(&size, Tokenizer::New, density, counted, 200_000);
+        assert_eq!(tokens, PromptTokens { usual, most }, "{density:?} {counted:?} {uncountable}");
     }
 }
 
@@ -154,14 +211,14 @@ fn an_estimate_prices_what_is_cached_and_at_most_takes_nothing_for_read() {
         NanoUsd(kinds.iter().map(|(tokens, each)| tokens.cast_signed() * each).sum())
     };
     let expected = Expected { output_tokens: 2_000, fresh_permille: 16 };
-    let estimate = Estimate::new(100_000, true, expected, 1_500, price);
+    let estimate = Estimate::new(100_000_u64, true, expected, 1_500, price);
     assert_eq!(
         (estimate.prompt_tokens, estimate.input_tokens, estimate.output_tokens),
         (100_000, 1_600, 1_500)
     );
     assert_eq!(estimate.cost, NanoUsd(98_400 * 10 + 1_600 * 125 + 1_500 * 500));
     assert_eq!(estimate.max_cost, NanoUsd(100_000 * 200 + 1_500 * 500));
-    let estimate = Estimate::new(100_000, false, expected, 9_000, price);
+    let estimate = Estimate::new(100_000_u64, false, expected, 9_000, price);
     assert_eq!(estimate.max_cost, NanoUsd(100_000 * 100 + 9_000 * 500));
     assert_eq!((estimate.total_tokens(), estimate.max_total_tokens()), (102_000, 109_000));
 }

@@ -108,6 +108,7 @@ mod tests {
             ceiling: Some(limit),
             used,
             reserved: 5,
+            unheld: 0,
             remaining: 0,
             resets_at: ends.parse().unwrap(),
         };

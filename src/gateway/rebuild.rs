@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::past::{Past, Spender, Spending};
 use super::problem::StartProblem;
 use super::shared;
-use crate::budget::{self, Forecast, Told};
+use crate::budget::{self, Densities, Forecast, Told};
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
@@ -72,6 +72,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         batches,
         samples: Samples::default(),
         forecast: Forecast::default(),
+        densities: Densities::default(),
         journal,
         rollup: Arc::new(past.rollup),
         ownership: past.ownership,
@@ -82,6 +83,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         draining: AtomicBool::new(false),
         in_flight: AtomicUsize::new(0),
         drained: AtomicUsize::new(0),
+        drained_nanousd: AtomicU64::new(0),
         clock,
     };
     Ok(Tercet { snapshot: ArcSwap::from_pointee(snapshot), runtime })

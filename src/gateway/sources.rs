@@ -185,6 +185,8 @@ fn read(tercet: &Tercet) -> Readings {
             tenant: name.clone(),
             window: window(period),
             spend: amount(standing.used),
+            reserved: amount(standing.reserved),
+            overshoot: amount(standing.unheld),
             budget: standing.ceiling.map(amount),
             reset_timestamp_s: standing.resets_at.as_second(),
         })

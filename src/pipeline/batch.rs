@@ -15,8 +15,8 @@ use jiff::{Timestamp, ToSpan};
 use tokio::task::JoinHandle;
 
 use super::charge;
+use super::estimate::tokenizer;
 use super::exchange::Exchange;
-use super::reserve::tokenizer;
 use super::runtime::{Snapshot, Tercet};
 use super::settle_batch;
 use crate::budget::{self, Estimate, PromptSize, estimate_tokens};
@@ -90,6 +90,17 @@ impl Batches {
         if !held.shares.is_empty() {
             self.lock().insert(Arc::from(id), Open { held, looked: now, wait: FIRST_LOOK });
         }
+    }
+
+    /// Returns what open batches of a tenant hold: nano-dollars and tokens.
+    pub(super) fn held_by(&self, tenant: &str) -> (u64, u64) {
+        let open = self.lock();
+        let shares = open.values().flat_map(|one| &one.held.shares);
+        let own = shares.map(|share| &share.record).filter(|record| record.tenant == tenant);
+        own.fold((0, 0), |(money, tokens), record| {
+            let nanousd = u64::try_from(record.estimate_nanousd.0).unwrap_or(0);
+            (money.saturating_add(nanousd), tokens.saturating_add(record.estimate_tokens))
+        })
     }
 
     /// Tells whether a batch is still to be settled.
@@ -261,11 +272,12 @@ impl Holding {
         let (items, tenant) = (asked.items.max(1), &self.identity.tenant);
         let body_bytes = usize::try_from(asked.params_bytes.div_ceil(items)).unwrap_or(usize::MAX);
         let tokenizer = tokenizer(&self.snapshot.catalog, &asked.model);
-        let prompt_tokens = estimate_tokens(&PromptSize { body_bytes, ..PromptSize::default() }, tokenizer);
+        let size = PromptSize { body_bytes, ..PromptSize::default() };
+        let prompt = estimate_tokens(&size, tokenizer, None, None, u64::MAX);
         let expected = runtime.forecast.expected(tenant, &asked.model.as_str().into());
         let max_tokens = asked.max_tokens.div_ceil(items);
         let terms = Terms { batch: true, ..Terms::default() };
-        let each = Estimate::new(prompt_tokens, false, expected, max_tokens, |usage: &Usage| {
+        let each = Estimate::new(prompt, false, expected, max_tokens, |usage: &Usage| {
             let work = Billed { model: asked.model.clone(), usage: *usage, terms };
             self.snapshot.catalog.price(&work, self.timestamp).cost
         });

@@ -6,7 +6,7 @@ use crate::budget::{self, Estimate, Spent, Utilization};
 use crate::config::{Ceilings, Reserve, WhenLow};
 use crate::limit::{self, LimitReached};
 use crate::money::NanoUsd;
-use crate::store::{Accounts, Claim, Demand, Exhausted, Refused, Standing, Unit};
+use crate::store::{Accounts, Cell, Claim, Demand, Exhausted, Refused, Standing, Unit};
 use crate::telemetry::{LimitDecision, LimitKind};
 use crate::tenant::{LevelOf, Unidentified};
 use crate::wire::error::{self, Refusal};
@@ -98,7 +98,7 @@ fn refusal(exchange: &Exchange, exhausted: &Exhausted) -> Refusal {
     if let Some(spent) = Spent::of(exhausted) {
         let limit = if spent.unit == Unit::Money { LimitKind::Budget } else { LimitKind::Quota };
         policy::count_limit(exchange, limit, LimitDecision::Refused);
-        return spent_refusal(exchange, &spent);
+        return spent_refusal(exchange, &spent, exhausted);
     }
     let Some(reached) = LimitReached::of(exhausted) else {
         return Refusal::internal("a ceiling of no known kind was reached");
@@ -114,11 +114,10 @@ fn with_rates(exchange: &Exchange, refusal: Refusal) -> Refusal {
     own_limits::rates(exchange).into_iter().fold(refusal, add)
 }
 
-fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
+fn spent_refusal(exchange: &Exchange, spent: &Spent, exhausted: &Exhausted) -> Refusal {
     if spent.held_in_flight {
         // It fits once those in flight give back what they hold: worth another try, unlike a spent budget.
-        let refusal = Refusal::rate_limited(&spent.message, HELD_RETRY_AFTER_S);
-        return with_rates(exchange, refusal);
+        return with_rates(exchange, Refusal::rate_limited(&spent.message, held_for_s(exchange, exhausted)));
     }
     let refusal = Refusal::budget_spent(&error::Spent {
         message: &spent.message,
@@ -129,6 +128,14 @@ fn spent_refusal(exchange: &Exchange, spent: &Spent) -> Refusal {
         limit: spent.limit,
     });
     with_rates(exchange, refusal)
+}
+
+/// Returns for how long it is worth waiting until others give back what they hold: longer where batches hold it.
+fn held_for_s(exchange: &Exchange, exhausted: &Exhausted) -> u64 {
+    let (money, tokens) = exchange.tercet.runtime.batches.held_by(exchange.tenant());
+    let batches = if matches!(exhausted.cell, Cell::Window(Unit::Tokens, _)) { tokens } else { money };
+    let without_requests = exhausted.used.saturating_add(exhausted.amount).saturating_add(batches);
+    if without_requests > exhausted.ceiling { HELD_BY_BATCH_RETRY_AFTER_S } else { HELD_RETRY_AFTER_S }
 }
 
 /// Returns what a caller is told whose key names nobody.
@@ -165,3 +172,5 @@ fn has_budget(ceilings: &Ceilings) -> bool {
 
 /// Seconds until a request that only waits for others to end is worth sending again.
 const HELD_RETRY_AFTER_S: u64 = 5;
+/// Where a batch holds it, which takes minutes to hours: the longest that a client is told to wait.
+const HELD_BY_BATCH_RETRY_AFTER_S: u64 = 60;

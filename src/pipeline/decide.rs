@@ -27,6 +27,8 @@ pub struct Course {
     before_tokens: u64,
     /// Bytes of the system prompt and the tools.
     preamble_bytes: u64,
+    /// The model that counted the prompt before this one, and what it counted.
+    pub(super) counted: Option<(String, u64)>,
 }
 
 /// Decides which model answers, and remembers it for the conversation.
@@ -80,16 +82,23 @@ pub(super) fn decide(
     let kept = to_raw_value(&basis).ok();
     if let Some(prefixes) = prefixes.filter(|_| !exchange.endpoint.is_count()) {
         let before_tokens = past.as_ref().map_or(0, |past| past.prompt_tokens);
+        let counted = past.as_ref().and_then(counted);
         let past = Past::sent(past.as_ref(), envelope, exchange.id.as_str(), decision.model());
         let bytes = |part: Option<&[u8]>| part.map_or(0, |part| part.len() as u64);
         let preamble_bytes = bytes(envelope.system) + bytes(envelope.tools);
         runtime.conversations.record(&prefixes, past.clone());
         converse::tell(exchange, &prefixes);
-        exchange.course = Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes }));
+        exchange.course =
+            Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes, counted }));
     }
     exchange.basis = kept;
     exchange.decision = Some(decision);
     Ok(())
+}
+
+/// Which model counted the prompt before, and what it counted.
+fn counted(past: &Past) -> Option<(String, u64)> {
+    (past.answered && !past.parted).then(|| (past.model.clone(), past.prompt_tokens))
 }
 
 /// Remembers that a request went elsewhere after all.

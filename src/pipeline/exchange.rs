@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::batch::Holding;
 use super::decide::Course;
 use super::escalate::Spoiled;
+use super::estimate::PlainText;
 use super::finish;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
@@ -121,6 +122,8 @@ pub struct Asked {
     pub tool_results: Vec<(String, bool)>,
     /// Terms the request asks for.
     pub terms: Terms,
+    /// Its prompt, where that is text and nothing else.
+    pub plain: Option<PlainText>,
 }
 
 impl Exchange {
@@ -178,6 +181,7 @@ impl Exchange {
                 .map(|thread| thread.previous_message_id.as_ref().map(ToString::to_string)),
             tool_results: calls.zip(history.last_tool_results.iter().copied()).collect(),
             terms: terms_of(envelope),
+            plain: None,
         };
     }
 

@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, forward, reply, sample, settle_batch, signals, warn};
+use super::{account, decide, estimate, forward, reply, sample, settle_batch, signals, warn};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -87,10 +87,8 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
         return Recorded::nothing(&exchange);
     }
     let bill = Bill::reckon(&exchange, &metered, &seen, ending);
-    if let (UsageSource::Upstream, false, Some(estimate)) = (bill.source, bill.free, exchange.estimate) {
-        let (tenant, model) = (exchange.tenant().into(), exchange.sent_model().into());
-        let forecast = &exchange.tercet.runtime.forecast;
-        forecast.observe(&tenant, &model, estimate.prompt_tokens, &bill.usage);
+    if (bill.source, bill.free) == (UsageSource::Upstream, false) {
+        estimate::learn(&exchange, &bill);
     }
     let bill = settle(&mut exchange, bill);
     decide::learn(&mut exchange, &bill, &metered);

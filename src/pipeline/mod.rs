@@ -12,6 +12,7 @@ mod converse;
 mod decide;
 mod dispatch;
 mod escalate;
+mod estimate;
 mod exchange;
 mod explain;
 mod finish;

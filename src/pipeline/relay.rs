@@ -252,7 +252,7 @@ pub(super) async fn drain_unseen(forwarded: Forwarded) {
 async fn drain(prelude: Prelude, mut body: TimedBody, mut watch: Watch) {
     let tercet = watch.tercet();
     let flight = watch.keeping().map(|keeping| Arc::clone(keeping.flight()));
-    let place = Place::take(&tercet);
+    let place = Place::take(&tercet, watch.may_still_cost());
     let whole = place.is_some() && read_out(prelude, &mut body, &mut watch, flight.as_deref()).await;
     let ending = if whole { Ending::Drained } else { Ending::Abandoned };
     finish::finish(watch, ending).await;
@@ -296,20 +296,25 @@ async fn read_out(
     }
 }
 
-/// One of the places for draining.
-struct Place(Arc<Tercet>);
+/// One of the places for draining, and what the answer read there may cost at most.
+struct Place(Arc<Tercet>, u64);
 
 impl Place {
-    fn take(tercet: &Arc<Tercet>) -> Option<Self> {
-        let taken = tercet.runtime.drained.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(tercet));
-        (taken < DRAINED_MAX).then_some(place)
+    /// Takes a place where there is one, and money for it.
+    fn take(tercet: &Arc<Tercet>, nanousd: u64) -> Option<Self> {
+        let runtime = &tercet.runtime;
+        let taken = runtime.drained.fetch_add(1, Ordering::Relaxed);
+        let spending = runtime.drained_nanousd.fetch_add(nanousd, Ordering::Relaxed);
+        let place = Self(Arc::clone(tercet), nanousd);
+        let affordable = spending.saturating_add(nanousd) <= DRAINED_NANOUSD_MAX;
+        (taken < DRAINED_MAX && affordable).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.runtime.drained.fetch_sub(1, Ordering::Relaxed);
+        self.0.runtime.drained_nanousd.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -317,3 +322,5 @@ impl Drop for Place {
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most answers being read to their end at once.
 const DRAINED_MAX: usize = 64;
+/// What all of them together may cost at most. One that does not fit is cut off, and upstream stops to write it.
+const DRAINED_NANOUSD_MAX: u64 = 25_000_000_000;

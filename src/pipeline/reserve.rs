@@ -1,14 +1,13 @@
 //! Step reserve: request, tokens and money held at every level in one step, and written down.
 
 use super::charge;
+use super::estimate::{estimate, plain_text};
 use super::exchange::Exchange;
-use crate::budget::{Estimate, PromptSize, Tokenizer, estimate_tokens};
-use crate::catalog::{self, Catalog};
+use crate::budget::Estimate;
 use crate::journal::ReservationRecord;
 use crate::money::NanoUsd;
 use crate::store::{Cell, Rate};
 use crate::telemetry::Phase;
-use crate::usage::Billed;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 
@@ -21,6 +20,7 @@ pub(super) async fn hold(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Re
     let estimate = estimate(exchange, envelope, exchange.sent_model());
     take(exchange, charge::claims(exchange, &estimate)).await?;
     exchange.estimate = Some(estimate);
+    exchange.asked.plain = plain_text(envelope);
     exchange.spent_in(Phase::Limits, begun);
     Ok(())
 }
@@ -86,38 +86,3 @@ pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
         tracing::error!(request_id = %exchange.id, %failure, "reservation not written");
     }
 }
-
-/// Guesses on the high side, from the body's size and what answers of this tenant and model usually are.
-pub(super) fn estimate(exchange: &Exchange, envelope: &Envelope<'_>, model: &str) -> Estimate {
-    let snapshot = &exchange.snapshot;
-    let tokenizer = tokenizer(&snapshot.catalog, model);
-    let size = PromptSize {
-        body_bytes: envelope.body.len(),
-        payload_bytes: envelope.history.payload_bytes,
-        images: envelope.history.images,
-        documents: envelope.history.documents,
-        remote_sources: envelope.history.remote_sources,
-    };
-    let max_tokens = envelope.max_tokens.unwrap_or(0).min(OUTPUT_TOKENS_MAX);
-    let tenant = exchange.tenant().into();
-    let expected = exchange.tercet.runtime.forecast.expected(&tenant, &model.into());
-    let terms = exchange.asked.terms;
-    let prompt_tokens = estimate_tokens(&size, tokenizer);
-    let caches = envelope.history.cache_control;
-    Estimate::new(prompt_tokens, caches, expected, max_tokens, |usage| {
-        let work = Billed { model: model.to_owned(), usage: *usage, terms };
-        snapshot.catalog.price(&work, exchange.timestamp).cost
-    })
-}
-
-/// Returns how a model counts; one that is not known counts as the newer ones do, which is more.
-pub(super) fn tokenizer(catalog: &Catalog, model: &str) -> Tokenizer {
-    let accepts = catalog.model(model).and_then(|model| model.accepts.as_ref());
-    match accepts.map(|accepts| accepts.tokenizer) {
-        Some(catalog::Tokenizer::Old) => Tokenizer::Old,
-        _ => Tokenizer::New,
-    }
-}
-
-/// No model writes more, whatever `max_tokens` says; upstream refuses such a request.
-const OUTPUT_TOKENS_MAX: u64 = 1_000_000;

@@ -1,7 +1,7 @@
 //! The two things that exist besides an exchange: the snapshot a request pins, and what outlives a reload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::batch::Batches;
 use super::converse::Telling;
 use super::sample::Samples;
-use crate::budget::{Forecast, Told};
+use crate::budget::{Densities, Forecast, Told};
 use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
@@ -73,6 +73,8 @@ pub struct Runtime {
     pub samples: Samples,
     /// Learned sizes of answers.
     pub forecast: Forecast,
+    /// Learned density of text.
+    pub densities: Densities,
     /// The record of what happened.
     pub journal: Journal,
     /// Sums over it.
@@ -95,6 +97,8 @@ pub struct Runtime {
     pub in_flight: AtomicUsize,
     /// Exchanges whose client has left and whose answer is read to its end.
     pub drained: AtomicUsize,
+    /// What those may cost at most, in nano-dollars.
+    pub drained_nanousd: AtomicU64,
 }
 
 /// The gateway as requests see it.

@@ -17,7 +17,7 @@ use super::bill::Bill;
 use super::exchange::Exchange;
 use super::runtime::Tercet;
 use super::sampled::{self, Case};
-use super::{forward, reserve, settle_batch};
+use super::{estimate, forward, settle_batch};
 use crate::budget::Estimate;
 use crate::config::{self, Mode};
 use crate::route::{Ask, Choice, RouteDecision};
@@ -87,7 +87,7 @@ pub(super) fn draw(exchange: &Exchange, envelope: &Envelope<'_>, body: &Bytes) -
     Some(Box::new(Sampling {
         body: body.clone(),
         model_span: envelope.model_span.clone(),
-        estimate: reserve::estimate(exchange, envelope, &twin.choice.model),
+        estimate: estimate::estimate(exchange, envelope, &twin.choice.model),
         twin,
         heard: Vec::new(),
         streamed: false,

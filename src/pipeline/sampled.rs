@@ -126,6 +126,7 @@ impl Case {
         let cost = snapshot.catalog.price(&work, self.tercet.runtime.clock.now()).cost;
         let estimate = Estimate {
             prompt_tokens: usage.input_tokens,
+            max_prompt_tokens: usage.input_tokens,
             input_tokens: usage.input_tokens,
             output_tokens: WORD_TOKENS,
             max_output_tokens: WORD_TOKENS,

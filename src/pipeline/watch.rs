@@ -62,6 +62,12 @@ impl Watch {
         Arc::clone(&self.exchange.tercet)
     }
 
+    /// Returns the nano-dollars the answer may come to at most.
+    pub(super) fn may_still_cost(&self) -> u64 {
+        let estimate = self.exchange.estimate.map_or(0, |estimate| estimate.max_cost.0);
+        u64::try_from(estimate).unwrap_or(0)
+    }
+
     /// Returns what becomes of the answer besides.
     pub(super) fn keeping(&self) -> Option<&Keeping> {
         self.keeping.as_deref()

@@ -101,6 +101,13 @@ pub struct Demand {
     pub ceiling: Option<u64>,
 }
 
+impl Demand {
+    /// Returns by how much the request may exceed what is held for it.
+    const fn unheld(&self) -> u64 {
+        self.most.saturating_sub(self.amount)
+    }
+}
+
 /// What one request asks of one account.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -220,6 +227,7 @@ impl Cells {
                 }
                 let window = self.window(unit, period, zone, now.wall);
                 window.reserved = window.reserved.saturating_add(demand.amount);
+                window.unheld = window.unheld.saturating_add(demand.unheld());
             }
         }
         Ok(())
@@ -275,6 +283,7 @@ impl Cells {
             (Cell::Window(unit, period), _) => {
                 let window = self.window(unit, period, zone, now.wall);
                 window.reserved = window.reserved.saturating_sub(demand.amount);
+                window.unheld = window.unheld.saturating_sub(demand.unheld());
                 window.used = window.used.saturating_add(settled);
             }
         }
@@ -329,6 +338,14 @@ impl Cells {
                     wait: Wait::Until(window.end),
                 }
             }
+        }
+    }
+
+    /// Returns by how much what this instance holds of a window may be exceeded.
+    pub(super) const fn unheld(&self, cell: Cell) -> u64 {
+        match cell {
+            Cell::Window(unit, period) => self.windows[unit as usize][period as usize].unheld,
+            Cell::Rate(_) | Cell::Concurrency => 0,
         }
     }
 

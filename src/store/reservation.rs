@@ -59,6 +59,8 @@ pub struct Standing {
     pub used: u64,
     /// What requests in flight hold of a window.
     pub reserved: u64,
+    /// By how much those of this instance may exceed what they hold.
+    pub unheld: u64,
     /// What is left in whole units; `u64::MAX` less the rest where there is no ceiling.
     pub remaining: u64,
     /// When a bucket is full again, or the window turns.
@@ -178,6 +180,7 @@ impl Accounts {
                     ceiling,
                     used: level.used,
                     reserved: level.reserved,
+                    unheld: cells.unheld(cell),
                     remaining: level.remaining,
                     resets_at: level.wait.time(now.wall),
                 });

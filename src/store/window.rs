@@ -17,11 +17,13 @@ pub(super) struct Window {
     pub(super) end: Timestamp,
     pub(super) used: u64,
     pub(super) reserved: u64,
+    /// By how much all that is held may be exceeded: the most of each, less what is held for it.
+    pub(super) unheld: u64,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { end: Timestamp::MIN, used: 0, reserved: 0 }
+        Self { end: Timestamp::MIN, used: 0, reserved: 0, unheld: 0 }
     }
 }
 

@@ -263,6 +263,10 @@ pub struct BudgetReading {
     pub window: Window,
     /// Spent in the running period, by the counter that enforces.
     pub spend: NanoUsd,
+    /// Held for requests in flight; zero when idle.
+    pub reserved: NanoUsd,
+    /// By how much those may exceed what they hold.
+    pub overshoot: NanoUsd,
     /// The ceiling; `None` where none is set.
     pub budget: Option<NanoUsd>,
     /// When the period ends, in seconds since 1970.

@@ -52,6 +52,12 @@ impl Metrics {
             name if name == table::BUDGET.name => {
                 budgets(readings, |budget| budget.budget.map(|amount| amount.to_string()))
             }
+            name if name == table::TENANT_RESERVED.name => {
+                budgets(readings, |budget| Some(budget.reserved.to_string()))
+            }
+            name if name == table::OVERSHOOT.name => {
+                budgets(readings, |budget| Some(budget.overshoot.to_string()))
+            }
             name if name == table::BUDGET_RESET.name => {
                 budgets(readings, |budget| Some(budget.reset_timestamp_s.to_string()))
             }

@@ -174,6 +174,10 @@ table! {
     SPEND = "tenant_spend_usd", Kind::MoneyGauge, ["tenant", "window"],
         "Spent in the running period, by the counter that enforces the budget.";
     BUDGET = "tenant_budget_usd", Kind::MoneyGauge, ["tenant", "window"], "The budget of the period.";
+    TENANT_RESERVED = "tenant_reserved_usd", Kind::MoneyGauge, ["tenant", "window"],
+        "Money held for requests in flight; zero when idle.";
+    OVERSHOOT = "tenant_overshoot_bound_usd", Kind::MoneyGauge, ["tenant", "window"],
+        "What requests in flight on this instance may cost at most beyond what is held for them: no budget is overshot by more.";
     BUDGET_RESET = "tenant_budget_reset_timestamp_seconds", Kind::Gauge, ["tenant", "window"],
         "When the running period ends.";
     WARNINGS = "budget_warnings_total", Kind::Counter, ["tenant", "level", "limit"],

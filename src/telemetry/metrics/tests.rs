@@ -115,6 +115,8 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
             tenant: "a\"b\\c".to_owned(),
             window: Window::Month,
             spend: NanoUsd(1_234_567_890),
+            reserved: NanoUsd(5),
+            overshoot: NanoUsd(7),
             budget: None,
             reset_timestamp_s: 1_800_000_000,
         }],

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::fields::{Path, flag, given, list, object, text, word};
 use super::{History, Role};
 use crate::wire::json::{Cursor, Kind, Malformed};
+use crate::wire::picture::Picture;
 
 /// Where a block stands; what is made of it depends on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,16 @@ pub(super) struct Block<'a> {
     text: Option<&'a str>,
     name: Cow<'a, str>,
     is_error: bool,
+    source: Source<'a>,
+}
+
+/// Where an image or a document is from.
+#[derive(Debug, Default)]
+struct Source<'a> {
+    kind: Cow<'a, str>,
+    /// As it stands in the body.
+    data: &'a [u8],
+    escaped: bool,
 }
 
 /// What one message holds, until its role is known.
@@ -111,7 +122,9 @@ pub(super) fn read_block<'a>(
             ("name", _) => odd_name = Some(cursor.skip().map(|_| start)?),
             ("is_error", Kind::Bool | Kind::Null) => block.is_error = flag(cursor, path)?,
             ("is_error", _) => odd_error = Some(cursor.skip().map(|_| start)?),
-            ("source", Kind::Object) => read_source(cursor, path, history, place)?,
+            ("source", Kind::Object) => {
+                block.source = read_source(cursor, path, history, place)?;
+            }
             ("content", _) => read_inside(cursor, path, history, place)?,
             ("cache_control", _) => read_mark(cursor, history)?,
             _ => {
@@ -180,25 +193,28 @@ fn read_source<'a>(
     path: &Path<'_>,
     history: &mut History<'a>,
     place: Place,
-) -> Result<(), Malformed> {
-    let (mut kind, mut data_bytes) = (Cow::default(), 0usize);
+) -> Result<Source<'a>, Malformed> {
+    let mut source = Source::default();
     object(cursor, path, &["type", "data", "content"], |cursor, field, path| {
         match (field, cursor.kind()?) {
             ("type" | "data", Kind::Null) => {
                 cursor.skip()?;
             }
-            ("type", _) => kind = word(cursor, path)?,
-            ("data", _) => data_bytes = text(cursor, path)?.raw.len(),
+            ("type", _) => source.kind = word(cursor, path)?,
+            ("data", _) => {
+                let data = text(cursor, path)?;
+                (source.data, source.escaped) = (data.raw.as_bytes(), data.escaped);
+            }
             _ => read_inside(cursor, path, history, place)?,
         }
         Ok(())
     })?;
-    match &*kind {
-        "base64" => history.payload_bytes = history.payload_bytes.saturating_add(data_bytes),
+    match &*source.kind {
+        "base64" => history.payload_bytes = history.payload_bytes.saturating_add(source.data.len()),
         "url" | "file" => history.remote_sources = history.remote_sources.saturating_add(1),
         _ => {}
     }
-    Ok(())
+    Ok(source)
 }
 
 fn count_block<'a>(block: &Block<'a>, history: &mut History<'a>) {
@@ -207,9 +223,24 @@ fn count_block<'a>(block: &Block<'a>, history: &mut History<'a>) {
         "" | "text" | "thinking" | "redacted_thinking" | "tool_use" | "tool_result" => return,
         "image" => {
             history.images = history.images.saturating_add(1);
+            let source = &block.source;
+            // Escapes would shift what is looked for by its place.
+            if source.kind == "base64" && !source.escaped && history.pictures.len() < MAX_PICTURES {
+                let picture = Picture::of(source.data);
+                history.pictures.extend(picture.map(|picture| (picture.width, picture.height)));
+            }
             return;
         }
-        "document" => history.documents = history.documents.saturating_add(1),
+        "document" => {
+            history.documents = history.documents.saturating_add(1);
+            match &*block.source.kind {
+                "base64" => {
+                    history.document_bytes = history.document_bytes.saturating_add(block.source.data.len());
+                }
+                "url" | "file" => history.remote_documents = history.remote_documents.saturating_add(1),
+                _ => {}
+            }
+        }
         _ => {}
     }
     if history.other_blocks.len() < MAX_OTHER_BLOCKS && !history.other_blocks.contains(kind) {
@@ -286,3 +317,5 @@ const MAX_TEXTS: usize = 10_000;
 const MAX_TOOL_CALLS: usize = 512;
 const MAX_OTHER_BLOCKS: usize = 64;
 const MAX_LEVELS: u8 = 3;
+/// The API takes no more images in a request.
+const MAX_PICTURES: usize = 600;

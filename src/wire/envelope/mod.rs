@@ -174,8 +174,14 @@ pub struct History<'a> {
     pub other_blocks: Vec<Cow<'a, str>>,
     /// Number of `image` blocks.
     pub images: usize,
+    /// Widths and heights of those that are in the body and say so; at most 600.
+    pub pictures: Vec<(u32, u32)>,
     /// Number of `document` blocks.
     pub documents: usize,
+    /// Bytes of base64 payload in them.
+    pub document_bytes: usize,
+    /// `document` blocks whose source is a URL or a file id.
+    pub remote_documents: usize,
     /// Bytes of base64 payload (`source.data`) in the whole body, which are not text.
     pub payload_bytes: usize,
     /// Blocks whose `source.type` is `url` or `file`: their size cannot be known beforehand.

@@ -79,6 +79,7 @@ fn the_history_tells_turns_tools_and_payloads() {
     assert_eq!(history.last_tool_results, [true, false]);
     assert_eq!((history.images, history.documents, history.payload_bytes), (2, 1, 8));
     assert_eq!(history.remote_sources, 1);
+    assert_eq!((history.document_bytes, history.remote_documents, history.pictures.len()), (0, 1, 0));
     assert_eq!(history.other_blocks, ["document", "server_tool_use"]);
     assert!(envelope.in_tool_loop() && !envelope.ends_with_assistant() && !envelope.has_server_tools());
 }
