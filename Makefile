@@ -48,6 +48,10 @@ loom: ## Try every order in which threads may take from the counters and end (bu
 day: ## Play a day of agents before the simulated upstream and print what it billed
 	$(CARGO) test --quiet --test day -- --nocapture
 
+.PHONY: classifier
+classifier: ## Train the classifier anew from DATA=folder and hold it against the weights in the repository
+	@scripts/classifier/again $(DATA)
+
 .PHONY: image
 image: ## Build the container image (needs docker or buildah)
 	@scripts/build-image

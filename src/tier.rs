@@ -76,8 +76,17 @@ pub struct Judged {
     pub hinted: Option<Reason>,
     /// The form makes the call a small one.
     pub formed: Option<Reason>,
-    /// How well haiku, sonnet and opus would answer: the logit of the expected quality, in ten-thousandths.
-    pub logits: [i32; 3],
+    /// What the trained model makes of the text and the tools.
+    pub logits: Logits,
+}
+
+/// What the trained model makes of a request, as logits in ten-thousandths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logits {
+    /// How well haiku, sonnet and opus would answer: the share of full marks that is expected of each.
+    pub quality: [i32; 3],
+    /// Whether the request is of a kind that the model saw answered by the models in question.
+    pub familiar: i32,
 }
 
 /// How much model a request needs, with the evidence.

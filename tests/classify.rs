@@ -68,6 +68,8 @@ fn outcomes_of_a_workload_decide_its_later_requests() {
     assert_eq!(tiers, ["haiku", "opus", "opus"]);
     let score = |at: usize| answers[at]["score"].as_f64().unwrap();
     assert!(score(0) < score(1) && score(2) < score(1), "{answers:?}");
+    let expected = |at: usize, tier: usize| answers[at]["quality"][tier].as_f64().unwrap();
+    assert!(expected(0, 0) > 0.8 && expected(1, 0) < 0.4 && expected(1, 2) > 0.8, "{answers:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Trains the classifier's weights: what share of full marks each tier's answer gets, from a request's text and form.
 
+A fourth head tells how familiar a request is: whether it is of a kind that the answers of the Claude pair taught.
+
   train.py DATA --out FILE [--seed 7] [--leave-out FAMILY] [--fold K]
       DATA is a folder of labelled prompts, SOURCE.dev.jsonl.gz with {"source", "category", "prompt", "tools", "group",
       "scores": {"small", "mid", "large"}} a line. With --leave-out FAMILY its rows are left out, with --fold K a fifth of the
@@ -27,12 +29,15 @@ import numpy as np
 import features
 
 SOURCES = {'zeroeval': 1.0, 'bfcl': 1.0, 'routellm_mmlu': 0.1, 'routellm_gsm8k': 0.1, 'llmrouter': 0.1, 'arena_bench': 0.1}
-FORMAT = 'tercet-classifier-1'
+FORMAT = 'tercet-classifier-2'
 TIERS = {'haiku': 'small', 'sonnet': 'mid', 'opus': 'large'}
-TREES = 100
+TREES = 200
 PARAMETERS = dict(
     objective='cross_entropy', learning_rate=0.06, num_leaves=12, min_data_in_leaf=30, feature_fraction=0.3,
     bagging_fraction=0.7, bagging_freq=1, lambda_l2=5.0, num_threads=1, deterministic=True, verbose=-1)
+FAMILIAR = 'familiar'
+FAMILIAR_TREES = 60
+FAMILIAR_PARAMETERS = {**PARAMETERS, 'learning_rate': 0.1, 'num_leaves': 8}
 UNIT = 10_000           # leaves are logits in ten-thousandths
 FOLDS = 5
 
@@ -105,15 +110,18 @@ def train(rows, seed):
         data = lightgbm.Dataset(matrix[known], target, weight=weights[known])
         booster = lightgbm.train({**PARAMETERS, 'seed': seed}, data, TREES)
         heads[tier] = [flatten(tree) for tree in booster.dump_model()['tree_info']]
+    taught = lightgbm.Dataset(matrix, (weights == 1.0).astype(float))
+    booster = lightgbm.train({**FAMILIAR_PARAMETERS, 'seed': seed}, taught, FAMILIAR_TREES)
+    heads[FAMILIAR] = [flatten(tree) for tree in booster.dump_model()['tree_info']]
     return heads
 
 
 def logits(heads, vector):
-    """Logit of each tier in ten-thousandths, as Rust sums it."""
+    """Logit of each head in ten-thousandths, as Rust sums it."""
     found = []
-    for tier in TIERS:
+    for head in [*TIERS, FAMILIAR]:
         total = 0
-        for nodes, leaves in heads[tier]:
+        for nodes, leaves in heads[head]:
             at = 0 if nodes else -1
             while at >= 0:
                 feature, threshold, left, right = nodes[at]

@@ -64,8 +64,7 @@ impl Features {
         if let Some(head) = head {
             features.set(Slot::ToolFields, memchr::memmem::find_iter(head, br#""type""#).count());
         }
-        let mut reading =
-            Reading { features, known: head.map(stems), seen: [0; SEEN_WORDS], word: Word::NONE, lexicon };
+        let mut reading = Reading { features, known: head.map(stems), seen: [0; SEEN_WORDS], lexicon };
         for part in windows(pieces) {
             reading.part(part);
         }
@@ -89,14 +88,14 @@ impl Features {
 
     #[inline]
     fn add(&mut self, slot: Slot, more: bool) {
-        self.add_at(slot as usize, more);
+        self.add_at(slot as usize, i32::from(more));
     }
 
     /// Counts stay below 8 KiB, what is read at most.
     #[inline]
-    fn add_at(&mut self, place: usize, more: bool) {
+    fn add_at(&mut self, place: usize, more: i32) {
         if let Some(count) = self.0.get_mut(place) {
-            *count += i32::from(more);
+            *count += more;
         }
     }
 
@@ -141,26 +140,40 @@ impl Features {
     }
 }
 
-/// A word as it is read: FNV-1a of its letters, of the first five, and how many there are.
+/// A word: FNV-1a of its letters, of the first five, how many there are, and how many of them capitals.
 #[derive(Clone, Copy)]
 struct Word {
     hash: u32,
     stem: u32,
     length: u32,
+    upper: u32,
     capital: bool,
 }
 
 impl Word {
-    const NONE: Self = Self { hash: FNV_SEED, stem: FNV_SEED, length: 0, capital: false };
-
+    /// Reads the word that begins with this letter, and the character behind it.
     #[inline]
-    fn add(&mut self, letter: u8) {
-        self.capital |= self.length == 0 && letter.is_ascii_uppercase();
-        self.hash = fnv(self.hash, letter | 0x20);
-        if self.length < STEM_LETTERS {
-            self.stem = self.hash;
+    fn read(first: u8, characters: &mut Characters<'_>) -> (Self, Option<u8>) {
+        let capital = first.is_ascii_uppercase();
+        let mut word = Self { hash: FNV_SEED, stem: FNV_SEED, length: 0, upper: 0, capital };
+        let mut letter = first;
+        loop {
+            word.hash = fnv(word.hash, letter | 0x20);
+            word.upper += u32::from(letter.is_ascii_uppercase());
+            word.length += 1;
+            if word.length == STEM_LETTERS {
+                word.stem = word.hash;
+            }
+            match characters.next() {
+                Some(next) if next.is_ascii_alphabetic() => letter = next,
+                after => {
+                    if word.length < STEM_LETTERS {
+                        word.stem = word.hash;
+                    }
+                    return (word, after);
+                }
+            }
         }
-        self.length += 1;
     }
 }
 
@@ -170,7 +183,6 @@ struct Reading<'a> {
     known: Option<[u64; KNOWN_WORDS]>,
     /// Hashes of the words seen, as a set of bits.
     seen: [u64; SEEN_WORDS],
-    word: Word,
     lexicon: &'a Lexicon,
 }
 
@@ -178,14 +190,17 @@ impl Reading<'_> {
     /// Reads one window; words, numbers and lines end with it.
     fn part(&mut self, part: &[u8]) {
         let (mut number, mut column, mut before) = (0u32, 0u32, b'\n');
-        for character in Characters::new(part) {
-            if character.is_ascii_alphabetic() {
+        let mut characters = Characters::new(part);
+        let mut next = characters.next();
+        while let Some(character) = next {
+            before = if character.is_ascii_alphabetic() {
                 self.end_number(&mut number);
-                self.features.add(Slot::Letters, true);
-                self.features.add(Slot::Upper, character.is_ascii_uppercase());
-                self.word.add(character);
+                let (word, after) = Word::read(character, &mut characters);
+                self.word(&word);
+                column += word.length;
+                next = after;
+                character
             } else {
-                self.end_word();
                 if character.is_ascii_digit() {
                     self.features.add(Slot::Digits, true);
                     number += 1;
@@ -193,11 +208,11 @@ impl Reading<'_> {
                     self.end_number(&mut number);
                     self.mark(character, before, column);
                 }
-            }
-            column = if character == b'\n' { 0 } else { column + 1 };
-            before = character;
+                column = if character == b'\n' { 0 } else { column + 1 };
+                next = characters.next();
+                character
+            };
         }
-        self.end_word();
         self.end_number(&mut number);
     }
 
@@ -242,12 +257,10 @@ impl Reading<'_> {
     }
 
     #[inline]
-    fn end_word(&mut self) {
-        let word = self.word;
-        if word.length == 0 {
-            return;
-        }
-        self.word = Word::NONE;
+    fn word(&mut self, word: &Word) {
+        // A window is no longer than an i32.
+        self.features.add_at(Slot::Letters as usize, word.length.cast_signed());
+        self.features.add_at(Slot::Upper as usize, word.upper.cast_signed());
         self.features.add(Slot::Words, true);
         if word.length > self.features.get(Slot::Longest).unsigned_abs() {
             self.features.set(Slot::Longest, word.length as usize);
@@ -257,7 +270,7 @@ impl Reading<'_> {
         self.features.add(Slot::ShortWords, word.length <= 3);
         self.features.add(Slot::Capitals, word.capital);
         if let Some(class) = self.lexicon.class(word.hash) {
-            self.features.add_at(LEXICON_AT + class, true);
+            self.features.add_at(LEXICON_AT + class, 1);
         }
         if let (Some(known), true) = (&self.known, word.length >= STEM_WORD_LETTERS) {
             let slot = if holds(known, word.stem) { Slot::WordsInTools } else { Slot::WordsBesideTools };
@@ -268,15 +281,13 @@ impl Reading<'_> {
 
 /// Returns the stems of the words of four letters and more, as a set of bits.
 fn stems(text: &[u8]) -> [u64; KNOWN_WORDS] {
-    let (mut known, mut word) = ([0; KNOWN_WORDS], Word::NONE);
-    for character in Characters::new(text).chain([OTHER]) {
+    let (mut known, mut characters) = ([0; KNOWN_WORDS], Characters::new(text));
+    while let Some(character) = characters.next() {
         if character.is_ascii_alphabetic() {
-            word.add(character);
-        } else {
+            let (word, _) = Word::read(character, &mut characters);
             if word.length >= STEM_WORD_LETTERS {
                 insert(&mut known, word.stem);
             }
-            word = Word::NONE;
         }
     }
     known

@@ -13,7 +13,7 @@ mod form;
 mod text;
 mod weights;
 
-pub use crate::tier::{Judged, Reason};
+pub use crate::tier::{Judged, Logits, Reason};
 pub use weights::{Weights, WeightsProblem};
 
 use crate::wire::envelope::Envelope;

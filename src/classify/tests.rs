@@ -55,7 +55,8 @@ fn rust_counts_and_sums_as_the_training_script_does() {
         {
             assert_eq!(ours, theirs, "{name} of {}", case["text"]);
         }
-        assert_eq!(Value::from(weights.logits(&features).to_vec()), case["logits"], "{}", case["text"]);
+        let Logits { quality: [haiku, sonnet, opus], familiar } = weights.logits(&features);
+        assert_eq!(Value::from(vec![haiku, sonnet, opus, familiar]), case["logits"], "{}", case["text"]);
     }
 }
 
@@ -80,13 +81,13 @@ fn weights_that_were_cut_changed_or_made_for_something_else_are_refused() {
     assert!(told("").contains("two lines"));
     assert!(told(&whole[..whole.len() - 40]).contains("does not match its SHA-256"));
     assert!(told(&whole.replacen("prove", "probe", 1)).contains("does not match its SHA-256"));
-    assert!(told(&whole.replacen("tercet-classifier-1", "tercet-classifier-9", 1)).contains("-9"));
+    assert!(told(&whole.replacen("tercet-classifier-2", "tercet-classifier-9", 1)).contains("-9"));
     assert!(told(&"x".repeat(2 << 20)).contains("1 MiB"));
     let (_, payload) = whole.split_once('\n').unwrap();
     let resealed = |payload: &str| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, payload.as_bytes());
         let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{{\"format\": \"tercet-classifier-1\", \"sha256\": \"{digest}\"}}\n{payload}\n")
+        format!("{{\"format\": \"tercet-classifier-2\", \"sha256\": \"{digest}\"}}\n{payload}\n")
     };
     let payload = payload.trim_end();
     assert_eq!(Weights::parse(&resealed(payload)).unwrap().version(), weights().version());
@@ -100,7 +101,8 @@ fn weights_that_were_cut_changed_or_made_for_something_else_are_refused() {
 
 #[test]
 fn proofs_are_harder_than_greetings() {
-    let quality = |text: &str| classify(&envelope(text), &RequestHints::default(), &weights()).logits[0];
+    let quality =
+        |text: &str| classify(&envelope(text), &RequestHints::default(), &weights()).logits.quality[0];
     let proof = r"Let $\\theta$ be real with $\\cos \\theta = \\frac{1}{3}$. Compute the sum of all positive integers $n$ for which $\\sqrt{n}$ divides it.";
     let sum = "Anna buys 3 apples at 2 dollars each and pays with a bill of 10 dollars. How many dollars does she get back?";
     assert!(quality(proof) < quality(sum));

@@ -1,7 +1,12 @@
-//! The trained weights: boosted trees for each tier, read from a file that proves to be whole.
+//! The trained weights: boosted trees for each tier's quality and for how familiar a request is, read from a file that
+//! proves to be whole.
 //!
 //! The file is two lines of JSON: a head with the format and the SHA-256 of the second line, and the trees. It is made
 //! by `scripts/classifier/train.py`. Everything is checked at load, so that reading a tree later cannot fail.
+//!
+//! Trees are not walked, as every step would wait for the one before it. Every split instead, feature by feature from
+//! the lowest threshold, strikes out the leaves it leaves no way to; the first leaf of a tree that is still there is
+//! the one a walk would reach (Lucchese et al., QuickScorer, SIGIR 2015).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,42 +14,40 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::features::{FNV_SEED, Features, LEXICON_AT, NAMES, fnv};
+use crate::tier::Logits;
 
 /// Trained weights; immutable.
 #[derive(Clone, Debug)]
 pub struct Weights {
     version: String,
     pub(super) lexicon: Lexicon,
-    heads: [Head; 3],
+    forest: Forest,
 }
 
 /// Which words belong to which class, by hash.
 #[derive(Clone, Debug)]
 pub(super) struct Lexicon(Vec<Option<(u32, u8)>>);
 
-/// The trees of one tier, one behind the other.
-#[derive(Clone, Debug, Default)]
-struct Head {
-    nodes: Vec<Node>,
-    leaves: Vec<i32>,
-    trees: Vec<Tree>,
+/// The trees of all four answers: haiku's, sonnet's and opus's quality, and how familiar a request is.
+#[derive(Clone, Debug)]
+struct Forest {
+    /// By feature, and by threshold within it.
+    splits: Vec<Split>,
+    /// Where each feature's splits end.
+    ends: [usize; NAMES.len()],
+    /// Each tree's leaves, from left to right.
+    leaves: Vec<[i32; LEAVES_MAX]>,
+    /// Where each answer's trees end.
+    heads: [usize; HEADS],
 }
 
-/// `left` where the feature is at most `threshold`; below zero `!child` is a leaf of the same tree.
+/// Above its threshold a split leads to the right: the leaves on its left are struck out of `keeps`.
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    threshold: i32,
+struct Split {
     feature: u16,
-    left: i16,
-    right: i16,
-}
-
-/// Where a tree's nodes and leaves begin.
-#[derive(Clone, Copy, Debug)]
-struct Tree {
-    nodes: usize,
-    leaves: usize,
-    alone: bool,
+    tree: u16,
+    threshold: i32,
+    keeps: u16,
 }
 
 /// Why weights cannot be used.
@@ -70,6 +73,7 @@ struct WrittenHeads {
     haiku: Vec<WrittenTree>,
     sonnet: Vec<WrittenTree>,
     opus: Vec<WrittenTree>,
+    familiar: Vec<WrittenTree>,
 }
 
 /// Nodes (feature, threshold, left, right) and leaves.
@@ -114,7 +118,7 @@ impl Weights {
         Ok(Self {
             version: digest.chars().take(VERSION_DIGITS).collect(),
             lexicon: Lexicon::of(&payload.lexicon)?,
-            heads: [Head::of(&heads.haiku)?, Head::of(&heads.sonnet)?, Head::of(&heads.opus)?],
+            forest: Forest::of([&heads.haiku, &heads.sonnet, &heads.opus, &heads.familiar])?,
         })
     }
 
@@ -124,48 +128,92 @@ impl Weights {
         &self.version
     }
 
-    /// Returns the logit of each tier's quality, in ten-thousandths.
-    pub(super) fn logits(&self, features: &Features) -> [i32; 3] {
-        self.heads.each_ref().map(|head| head.sum(features))
+    pub(super) fn logits(&self, features: &Features) -> Logits {
+        let [haiku, sonnet, opus, familiar] = self.forest.sums(features);
+        Logits { quality: [haiku, sonnet, opus], familiar }
     }
 }
 
-impl Head {
-    fn of(trees: &[WrittenTree]) -> Result<Self, WeightsProblem> {
-        let mut head = Self::default();
-        if trees.is_empty() || trees.len() > TREES_MAX {
-            return Err(WeightsProblem(format!("{} trees; 1 to {TREES_MAX} are read", trees.len())));
-        }
-        for (number, WrittenTree(nodes, leaves)) in trees.iter().enumerate() {
-            if !leads_to_leaves(nodes, leaves) {
-                return Err(WeightsProblem(format!("tree {number} leads nowhere")));
+impl Forest {
+    fn of(heads: [&[WrittenTree]; HEADS]) -> Result<Self, WeightsProblem> {
+        let (splits, leaves) = (Vec::new(), Vec::new());
+        let mut forest = Self { splits, ends: [0; NAMES.len()], leaves, heads: [0; HEADS] };
+        for (end, trees) in forest.heads.iter_mut().zip(heads) {
+            if trees.is_empty() || forest.leaves.len() + trees.len() > TREES_MAX {
+                return Err(WeightsProblem(format!(
+                    "{} trees; 1 to {TREES_MAX} in all are read",
+                    trees.len()
+                )));
             }
-            head.trees.push(Tree {
-                nodes: head.nodes.len(),
-                leaves: head.leaves.len(),
-                alone: nodes.is_empty(),
-            });
-            let read = |&(feature, threshold, left, right): &_| Node { threshold, feature, left, right };
-            head.nodes.extend(nodes.iter().map(read));
-            head.leaves.extend(leaves);
+            for (number, WrittenTree(nodes, leaves)) in trees.iter().enumerate() {
+                let tree = u16::try_from(forest.leaves.len()).ok();
+                let placed = tree.filter(|_| leads_to_leaves(nodes, leaves)).and_then(|tree| {
+                    let mut placing = Placing { nodes, leaves, tree, placed: [0; LEAVES_MAX], count: 0 };
+                    placing.place(if nodes.is_empty() { !0 } else { 0 }, &mut forest.splits)?;
+                    (placing.count == leaves.len()).then_some(placing.placed)
+                });
+                let lost = || WeightsProblem(format!("tree {number} leads nowhere"));
+                forest.leaves.push(placed.ok_or_else(lost)?);
+            }
+            *end = forest.leaves.len();
         }
-        Ok(head)
+        forest.splits.sort_by_key(|split| (split.feature, split.threshold));
+        for (feature, end) in forest.ends.iter_mut().enumerate() {
+            *end = forest.splits.partition_point(|split| usize::from(split.feature) <= feature);
+        }
+        Ok(forest)
     }
 
-    fn sum(&self, features: &Features) -> i32 {
-        self.trees.iter().map(|tree| self.leaf(*tree, features)).fold(0, i32::saturating_add)
-    }
-
-    #[inline]
-    fn leaf(&self, tree: Tree, features: &Features) -> i32 {
-        let mut at: i16 = if tree.alone { !0 } else { 0 };
-        // Children stand behind their parents, so this ends.
-        while let Ok(place) = usize::try_from(at) {
-            let Some(node) = self.nodes.get(tree.nodes + place) else { return 0 };
-            at = if features.at(node.feature.into()) <= node.threshold { node.left } else { node.right };
+    /// Sums, by answer, the leaf that each tree leads to.
+    fn sums(&self, features: &Features) -> [i32; HEADS] {
+        let mut left = [u16::MAX; TREES_MAX];
+        let mut start = 0;
+        for (feature, end) in self.ends.iter().enumerate() {
+            let value = features.at(feature);
+            let splits = self.splits.get(start..*end).unwrap_or_default();
+            for split in splits.iter().take_while(|split| split.threshold < value) {
+                if let Some(left) = left.get_mut(usize::from(split.tree)) {
+                    *left &= split.keeps;
+                }
+            }
+            start = *end;
         }
-        let place = usize::try_from(!at).unwrap_or_default();
-        self.leaves.get(tree.leaves + place).copied().unwrap_or_default()
+        let mut start = 0;
+        self.heads.map(|end| {
+            let trees = start..end;
+            start = end;
+            let leaves = self.leaves.get(trees.clone()).unwrap_or_default();
+            let reached =
+                left.get(trees).unwrap_or_default().iter().map(|left| left.trailing_zeros() as usize);
+            let leaf = |(leaves, reached): (&[i32; LEAVES_MAX], usize)| leaves.get(reached).copied();
+            leaves.iter().zip(reached).filter_map(leaf).fold(0, i32::saturating_add)
+        })
+    }
+}
+
+/// A tree as it is put in order.
+struct Placing<'a> {
+    nodes: &'a [(u16, i32, i16, i16)],
+    leaves: &'a [i32],
+    tree: u16,
+    placed: [i32; LEAVES_MAX],
+    count: usize,
+}
+
+impl Placing<'_> {
+    /// Puts the leaves below a child in order from left to right; returns their bits. Children stand behind their
+    /// parents, so this ends; `None` where there are more leaves than there may be.
+    fn place(&mut self, child: i16, splits: &mut Vec<Split>) -> Option<u16> {
+        let Ok(place) = usize::try_from(child) else {
+            *self.placed.get_mut(self.count)? = *self.leaves.get(usize::try_from(!child).ok()?)?;
+            self.count += 1;
+            return Some(1 << (self.count - 1));
+        };
+        let &(feature, threshold, left, right) = self.nodes.get(place)?;
+        let below_left = self.place(left, splits)?;
+        let below_right = self.place(right, splits)?;
+        splits.push(Split { feature, tree: self.tree, threshold, keeps: !below_left });
+        Some(below_left | below_right)
     }
 }
 
@@ -175,7 +223,7 @@ fn leads_to_leaves(nodes: &[(u16, i32, i16, i16)], leaves: &[i32]) -> bool {
         Ok(node) => node > parent && node < nodes.len(),
         Err(_) => usize::try_from(!child).is_ok_and(|leaf| leaf < leaves.len()),
     };
-    nodes.len() <= NODES_MAX
+    leaves.len() <= LEAVES_MAX
         && leaves.len() == nodes.len() + 1
         && leaves.iter().all(|leaf| leaf.unsigned_abs() <= LEAF_MAX)
         && nodes.iter().enumerate().all(|(place, &(feature, _, left, right))| {
@@ -231,11 +279,14 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-const FORMAT: &str = "tercet-classifier-1";
+const FORMAT: &str = "tercet-classifier-2";
 const FILE_BYTES_MAX: usize = 1 << 20;
 const VERSION_DIGITS: usize = 12;
+const HEADS: usize = 4;
+/// Of all answers together.
 const TREES_MAX: usize = 1_024;
-const NODES_MAX: usize = 255;
+/// Of a tree; as many as a split has bits.
+const LEAVES_MAX: usize = 16;
 const LEAF_MAX: u32 = 1_000_000;
 const LEXICON_SLOTS: usize = 1_024;
 const LEXICON_WORDS_MAX: usize = LEXICON_SLOTS / 2;

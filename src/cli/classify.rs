@@ -16,9 +16,9 @@ use super::ending::{Ending, Exit, Failure, plain, tell};
 use crate::classify::{RequestHints, Weights, classify as judge};
 use crate::tier::{Judged, Tier};
 use crate::wire::envelope;
-use crate::workload::{Fingerprints, Outcome, Workloads, difficulty, weigh};
+use crate::workload::{Fingerprints, Outcome, Workloads, difficulty, quality, weigh};
 
-/// Says how much model requests need: lines {"id", "body"} in, {"id", "tier", "score"} out.
+/// Says how much model requests need: lines {"id", "body"} in, {"id", "tier", "score", "quality"} out.
 #[derive(Args, Debug)]
 pub(super) struct Classify {
     /// Outcomes to learn from first: lines {"body", "tier", "score"}, score from 0 to 1.
@@ -107,20 +107,20 @@ fn read_outcome(
 
 fn answer(line: &[u8], weights: &Weights, workloads: &Workloads) -> Result<String, String> {
     let request: Request<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let (tier, score) = match read(request.body, weights, CLIENT) {
+    let (tier, score, quality) = match read(request.body, weights, CLIENT) {
         Ok((judged, fingerprints)) => {
             let known = workloads.known(TENANT, &fingerprints);
             let complexity = weigh(&judged, known.as_ref());
             let suffices = |tier: &Tier| complexity.sufficiency_of(*tier) >= QUALITY_PERMILLE;
             let tier = Tier::ROUTED.into_iter().find(suffices).unwrap_or(Tier::Opus);
-            (tier, difficulty(&judged, known.as_ref()))
+            (tier, difficulty(&judged, known.as_ref()), Some(quality(&judged, known.as_ref())))
         }
         Err(refusal) => {
             tell(&format!("{}: not a body of /v1/messages, so as asked: {refusal}", request.id));
-            (Tier::Opus, 0.0)
+            (Tier::Opus, 0.0, None)
         }
     };
-    Ok(json!({ "id": request.id, "tier": tier, "score": score }).to_string())
+    Ok(json!({ "id": request.id, "tier": tier, "score": score, "quality": quality }).to_string())
 }
 
 fn read(body: &RawValue, weights: &Weights, client: &str) -> Result<(Judged, Fingerprints), String> {

@@ -301,4 +301,4 @@ const WAIVED: [&str; 16] = [
 ];
 
 /// Difficulty from which on a ceiling above the asked model is used.
-const HARD: u16 = 700;
+const HARD: u16 = 650;

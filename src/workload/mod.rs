@@ -63,10 +63,12 @@ pub fn weigh(judged: &Judged, known: Option<&Known>) -> Complexity {
     complexity(shares, by_text, vec![Reason { code: "text", weight: by_text - MIDDLE }])
 }
 
-fn quality(judged: &Judged, known: Option<&Known>) -> [f64; 3] {
+/// Returns the share of full marks that is expected of haiku's, sonnet's and opus's answer.
+#[must_use]
+pub fn quality(judged: &Judged, known: Option<&Known>) -> [f64; 3] {
     match known {
         Some(known) => known.posterior.quality(&judged.logits),
-        None => judged.logits.map(|logit| sigmoid(natural(logit))),
+        None => judged.logits.quality.map(|logit| sigmoid(natural(logit))),
     }
 }
 

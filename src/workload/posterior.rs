@@ -3,14 +3,17 @@
 //! Two explanations compete for a workload's outcomes. One: the trained model is right about this kind of task, and the
 //! outcomes scatter around what it expects. Two: it knows nothing of it, and the tiers lie where the outcomes put
 //! them, a little apart as they are in the wider workload. Each is a Beta prior per tier; how well each foretold the
-//! outcomes so far (its marginal likelihood) is how much it is believed. So a task like those trained on needs few
-//! outcomes, and a foreign one is not held to a model that is wrong about it.
+//! outcomes so far (its marginal likelihood) is how much it is believed. The first is worth many outcomes only where the
+//! workload's requests look like those the model saw answered by the models in question. So a task like those trained
+//! on needs few outcomes, and a foreign one is not held to a model that is wrong about it.
 //!
 //! Within a workload the text still says which requests are harder; that is believed in part, and only as far as the
-//! model is. Sufficiency is a share of quality: what this workload would keep of the best tier's quality if every
+//! model is: where it is not, a workload goes down whole or not at all. Sufficiency is a share of quality: what this workload would keep of the best tier's quality if every
 //! request at most as hard as this one went to the cheaper tier and the others as asked.
 
 use serde::{Deserialize, Serialize};
+
+use crate::tier::Logits;
 
 /// Sums over the outcomes of one workload; tiers from haiku to opus.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Tally {
     logits: [f64; 3],
     /// Weighted sum of the square of how far haiku and sonnet lie below opus in them.
     squares: [f64; 2],
+    /// Weighted sum of how familiar the requests were to the model, 0 to 1 each; 0 in files written before it was told.
+    #[serde(default)]
+    familiar: f64,
 }
 
 /// What is believed of a workload.
@@ -37,7 +43,7 @@ pub struct Posterior {
     mean: [f64; 3],
     /// Standard deviation of that.
     deviation: [f64; 3],
-    /// How much the trained model is believed, 0 to 1.
+    /// How much of what the text says of single requests is believed, 0 to 1.
     trust: f64,
     /// Mean of the model's logits.
     logits: [f64; 3],
@@ -49,12 +55,13 @@ pub struct Posterior {
 
 impl Tally {
     /// Adds an outcome: the answer of `tier` (0 to 2) to a request of these logits was worth `score`, 0 to 1.
-    pub fn learn(&mut self, tier: usize, score: f64, weight: f64, logits: &[i32; 3]) {
+    pub fn learn(&mut self, tier: usize, score: f64, weight: f64, logits: &Logits) {
         let (Some(seen), Some(good)) = (self.seen.get_mut(tier), self.good.get_mut(tier)) else { return };
         *seen += weight;
         *good += weight * score.clamp(0.0, 1.0);
         self.judged += weight;
-        let logits = logits.map(natural);
+        self.familiar += weight * sigmoid(natural(logits.familiar));
+        let logits = logits.quality.map(natural);
         for (sum, logit) in self.expected.iter_mut().zip(logits) {
             *sum += weight * sigmoid(logit);
         }
@@ -87,11 +94,13 @@ impl Tally {
     /// Tells whether these sums can have come about: finite, not negative, no score above 1.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let counts = self.seen.iter().chain(&self.good).chain(&self.expected).chain([&self.judged]);
+        let whole = [&self.judged, &self.familiar];
+        let counts = self.seen.iter().chain(&self.good).chain(&self.expected).chain(whole);
         let sane = counts.clone().all(|count| count.is_finite() && (0.0..=2.0 * WEIGHT_MAX).contains(count));
         let below = |part: &[f64; 3], whole: &[f64; 3]| part.iter().zip(whole).all(|(a, b)| *a <= b + 1e-6);
         sane && below(&self.good, &self.seen)
             && below(&self.expected, &[self.judged; 3])
+            && self.familiar <= self.judged + 1e-6
             && (self.seen.iter().sum::<f64>() - self.judged).abs() < 1e-3
             && self.logits.iter().chain(&self.squares).all(|sum| sum.is_finite())
     }
@@ -99,7 +108,8 @@ impl Tally {
     /// So that a workload that changes is learned anew.
     fn halve(&mut self) {
         let sums = self.seen.iter_mut().chain(&mut self.good).chain(&mut self.expected);
-        for sum in sums.chain(&mut self.logits).chain(&mut self.squares).chain([&mut self.judged]) {
+        let whole = [&mut self.judged, &mut self.familiar];
+        for sum in sums.chain(&mut self.logits).chain(&mut self.squares).chain(whole) {
             *sum /= 2.0;
         }
     }
@@ -114,26 +124,44 @@ impl Tally {
         let level = (self.good.iter().sum::<f64>() + LEVEL_WEIGHT * middle)
             / (self.seen.iter().sum::<f64>() + LEVEL_WEIGHT);
         let foreign = wider.map(|mean| (level + mean - middle).clamp(0.03, 0.97));
-        let lead = self.likelihood(&model, MODEL_WEIGHT) - self.likelihood(&foreign, FOREIGN_WEIGHT);
-        let trust = sigmoid(lead + MODEL_LEAD);
+        let familiar = (self.familiar / judged).clamp(0.0, 1.0);
+        let weight = between(FOREIGN_WEIGHT, MODEL_WEIGHT, familiar);
+        let lead = self.likelihood(&model, weight) - self.likelihood(&foreign, FOREIGN_WEIGHT);
+        let believed = sigmoid(lead + MODEL_LEAD * familiar);
         let logits = self.logits.map(|sum| sum / judged);
-        let squares = self.squares.iter().zip(gaps(logits));
-        let mut spread = [0.0; 2];
-        for (place, (sum, gap)) in spread.iter_mut().zip(squares) {
-            *place = (sum / judged - gap * gap).max(0.0).sqrt().max(SPREAD_MIN);
-        }
-        let mut posterior =
-            Posterior { mean: [0.0; 3], deviation: [0.0; 3], trust, logits, spread, seen: self.seen };
+        let mut posterior = Posterior {
+            mean: [0.0; 3],
+            deviation: [0.0; 3],
+            trust: believed * between(STRANGE_SHARE, 1.0, familiar),
+            logits,
+            spread: self.spread(logits),
+            seen: self.seen,
+        };
         let priors = model.iter().zip(&foreign).zip(self.seen.iter().zip(&self.good));
         let places = posterior.mean.iter_mut().zip(&mut posterior.deviation);
         for ((mean, deviation), ((model, foreign), (seen, good))) in places.zip(priors) {
-            let under = |prior: f64, weight: f64| (weight * prior + good) / (weight + seen);
-            let mixed = trust * under(*model, MODEL_WEIGHT) + (1.0 - trust) * under(*foreign, FOREIGN_WEIGHT);
-            *mean = mixed.clamp(0.02, 0.98);
-            let weight = seen + trust * MODEL_WEIGHT + (1.0 - trust) * FOREIGN_WEIGHT;
-            *deviation = (*mean * (1.0 - *mean) / (weight + 1.0)).sqrt();
+            let under = |prior: f64, weight: f64| {
+                let mean = (weight * prior + good) / (weight + seen);
+                (mean, mean * (1.0 - mean) / (weight + seen + 1.0))
+            };
+            let ((one, variance), (other, other_variance)) =
+                (under(*model, weight), under(*foreign, FOREIGN_WEIGHT));
+            *mean = between(other, one, believed).clamp(0.02, 0.98);
+            // Within each explanation and between the two.
+            let apart = believed * (1.0 - believed) * (one - other) * (one - other);
+            *deviation = (between(other_variance, variance, believed) + apart).sqrt();
         }
         posterior
+    }
+
+    /// Standard deviation of how far haiku and sonnet lie below opus, about the mean of the logits.
+    fn spread(&self, mean: [f64; 3]) -> [f64; 2] {
+        let judged = self.judged.max(f64::MIN_POSITIVE);
+        let mut spread = [0.0; 2];
+        for (place, (sum, gap)) in spread.iter_mut().zip(self.squares.iter().zip(gaps(mean))) {
+            *place = (sum / judged - gap * gap).max(0.0).sqrt().max(SPREAD_MIN);
+        }
+        spread
     }
 
     /// Log of how well Beta priors with these means foretold the outcomes.
@@ -149,10 +177,10 @@ impl Tally {
 impl Posterior {
     /// Returns the quality expected of each tier for a request of these logits.
     #[must_use]
-    pub fn quality(&self, logits: &[i32; 3]) -> [f64; 3] {
+    pub fn quality(&self, logits: &Logits) -> [f64; 3] {
         let mut quality = self.mean;
-        for ((value, logit_now), usual) in quality.iter_mut().zip(logits).zip(self.logits) {
-            *value = sigmoid(logit(*value) + TEXT_SHARE * self.trust * (natural(*logit_now) - usual));
+        for ((value, logit_now), usual) in quality.iter_mut().zip(logits.quality).zip(self.logits) {
+            *value = sigmoid(logit(*value) + TEXT_SHARE * self.trust * (natural(logit_now) - usual));
         }
         quality
     }
@@ -160,7 +188,7 @@ impl Posterior {
     /// Returns the share of opus's quality that this workload is sure to keep if haiku (0) or sonnet (1) takes every
     /// request at most as hard as one of these logits; `None` where too few outcomes speak for it.
     #[must_use]
-    pub fn sufficiency(&self, tier: usize, logits: &[i32; 3]) -> Option<f64> {
+    pub fn sufficiency(&self, tier: usize, logits: &Logits) -> Option<f64> {
         self.seen.get(tier).filter(|seen| **seen >= OUTCOMES_MIN)?;
         let ([mean, top], [deviation, top_deviation]) =
             ([*self.mean.get(tier)?, self.mean[2]], [*self.deviation.get(tier)?, self.deviation[2]]);
@@ -168,14 +196,17 @@ impl Posterior {
         let unsure = (deviation / top).hypot(top_deviation * ratio / top);
         let lower = (ratio - CAUTION * unsure).clamp(0.02, 1.0);
         // Where all of the workload could go, how hard one request is does not matter.
-        let between = logit(top) - logit((top * lower).clamp(0.02, 0.98));
+        let apart = logit(top) - logit((top * lower).clamp(0.02, 0.98));
         let spread = *self.spread.get(tier)?;
-        let hardness = (*gaps(logits.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?) / spread;
-        let easier = RANK_MIN + (1.0 - RANK_MIN) * sigmoid(hardness / LOGISTIC);
+        let hardness =
+            (*gaps(logits.quality.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?) / spread;
+        let rank = between(RANK_MIN, 1.0, sigmoid(hardness / LOGISTIC));
+        // As far as the text is not believed, any request may be the hardest.
+        let easier = between(1.0, rank, self.trust);
         let slices = f64::from(SLICES);
         let lost = (0..SLICES).map(f64::from).map(|slice| {
             let middle = logit((slice + 0.5) / slices) * LOGISTIC;
-            let there = sigmoid(logit(top) - between - TEXT_SHARE * self.trust * spread * middle);
+            let there = sigmoid(logit(top) - apart - TEXT_SHARE * self.trust * spread * middle);
             let taken = (easier * slices - slice).clamp(0.0, 1.0);
             (1.0 - there / top).max(0.0) * taken / slices
         });
@@ -186,6 +217,11 @@ impl Posterior {
 /// How far haiku and sonnet lie below opus.
 fn gaps([haiku, sonnet, opus]: [f64; 3]) -> [f64; 2] {
     [opus - haiku, opus - sonnet]
+}
+
+/// The value a share of the way from one to the other.
+fn between(one: f64, other: f64, share: f64) -> f64 {
+    one + (other - one) * share
 }
 
 /// A logit from ten-thousandths.
@@ -219,12 +255,15 @@ fn log_gamma(value: f64) -> f64 {
 
 /// Where nothing is known of the wider workload either.
 const NOTHING_KNOWN: [f64; 3] = [0.64, 0.70, 0.76];
-/// Outcomes that each prior is worth, chosen by cross-validation on the labelled prompts.
-const MODEL_WEIGHT: f64 = 60.0;
-const FOREIGN_WEIGHT: f64 = 20.0;
+/// Outcomes that each prior is worth, chosen by cross-validation on the labelled prompts; the model's where the
+/// requests are familiar to it, else it is worth no more than the other.
+const MODEL_WEIGHT: f64 = 90.0;
+const FOREIGN_WEIGHT: f64 = 5.0;
 const LEVEL_WEIGHT: f64 = 4.0;
-/// What the model is believed beforehand, as a logit.
-const MODEL_LEAD: f64 = 2.0;
+/// What the model is believed beforehand where the requests are familiar, as a logit; else as much as not.
+const MODEL_LEAD: f64 = 3.0;
+/// How much of its order within a workload is believed where the requests are strange to it.
+const STRANGE_SHARE: f64 = 0.5;
 /// How much of the text's differences within a workload is believed, where the model is.
 const TEXT_SHARE: f64 = 0.4;
 /// The lower bound lies this many standard deviations below the mean: errors of workloads average out over a tenant.

@@ -8,6 +8,7 @@ use super::fingerprint::{Fingerprints, Level, name};
 use super::posterior::{Posterior, Tally};
 use super::trouble::{Sign, Troubles};
 use super::written::Written;
+use crate::tier::Logits;
 
 /// What was learned of every tenant's workloads; tenants share nothing.
 #[derive(Debug, Default)]
@@ -89,7 +90,7 @@ impl Belonging {
 
 impl Workloads {
     /// Adds an outcome to every workload a request belongs to.
-    pub fn learn(&self, tenant: &str, fingerprints: &Fingerprints, logits: &[i32; 3], outcome: Outcome) {
+    pub fn learn(&self, tenant: &str, fingerprints: &Fingerprints, logits: &Logits, outcome: Outcome) {
         self.teach(tenant, |tenant| {
             for (level, fingerprint) in fingerprints.levels() {
                 let entry = tenant.entry(level, fingerprint);

@@ -1,8 +1,9 @@
 //! What text, form and outcomes make of a request together.
 
 use super::*;
+use crate::tier::Logits;
 
-const LOGITS: [i32; 3] = [10_000, 12_000, 20_000];
+const LOGITS: Logits = Logits { quality: [10_000, 12_000, 20_000], familiar: 40_000 };
 
 fn judged() -> Judged {
     Judged { hinted: None, formed: None, logits: LOGITS }
@@ -26,8 +27,8 @@ fn taught(workloads: &Workloads, tenant: &str, scores: [f64; 3], outcomes: usize
 
 #[test]
 fn text_alone_leaves_a_request_as_asked() {
-    for logits in [[40_000, 40_000, 40_000], [-30_000, 0, 30_000], [0; 3]] {
-        let complexity = weigh(&Judged { logits, ..judged() }, None);
+    for quality in [[40_000, 40_000, 40_000], [-30_000, 0, 30_000], [0; 3]] {
+        let complexity = weigh(&Judged { logits: Logits { quality, ..LOGITS }, ..judged() }, None);
         assert!(complexity.sufficiency[1] <= 900, "{complexity:?}");
         assert_eq!((complexity.sufficiency[2], complexity.reasons[0].code), (1_000, "text"));
     }

@@ -72,6 +72,40 @@ fn the_frame_of_a_turn_is_its_first_and_last_line() {
 }
 
 proptest::proptest! {
+    /// Whatever stands for the date, the hour, the folder, the request, the commit and the counters of a system prompt.
+    #[test]
+    fn no_volatile_text_splits_a_workload(
+        (year, month, day) in (2_000u32..2_100, 0usize..12, 1u32..32),
+        (hour, minute, second) in (0u32..24, 0u32..60, 0u32..60),
+        (user, folder) in ("[a-z]{1,8}", "[a-z][a-z0-9._-]{0,12}"),
+        request in "[0-9a-f]{32}",
+        session in "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+        commit in "[0-9a-f]{6}[0-9]",
+        (turn, tokens) in (0u64..10_000, 0u64..10_000_000),
+        status in "(M|A|\\?\\?) [a-z/]{1,30}\n[a-z ]{0,60}",
+    ) {
+        let name = DATES[month];
+        let prompt = |date: &str, path: &str, request: &str, numbers: &str, status: &str| system(&format!(
+            "You review code. Today is {date}. Working directory: {path}\nRequest {request}.\nUsed {numbers}. \
+             Keep to the facts.\ngitStatus: {status}"
+        ));
+        let steady = prompt("2026-03-04", "/home/a/b", "0cc175b9c0f1b6a831c399e269772661", "1 of 2 at 9fceb02", "clean");
+        let dates = [
+            format!("{year}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", month + 1),
+            format!("{name} {day}, {year}"),
+            format!("{day:02}.{:02}.{year} {hour}:{minute:02}", month + 1),
+            format!("{day} {} {year}", &name[..3]),
+        ];
+        let paths = [format!("/home/{user}/{folder}"), format!("C:\\\\{user}\\\\{folder}"), format!("~/{folder}")];
+        for (place, date) in dates.iter().enumerate() {
+            let path = &paths[place % paths.len()];
+            let asked = if place % 2 == 0 { &request } else { &session };
+            let numbers = format!("{turn} of {tokens} at {commit}");
+            proptest::prop_assert_eq!(prompt(date, path, asked, &numbers, &status), steady);
+        }
+    }
+
+
     #[test]
     fn any_system_prompt_has_a_fingerprint_and_always_the_same(text in ".{0,8000}") {
         proptest::prop_assert_eq!(system(&text), system(&text));

@@ -4,7 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LOGITS: [i32; 3] = [0, 5_000, 10_000];
+const LOGITS: Logits = of([0, 5_000, 10_000]);
+
+/// Of a request that is familiar to the model.
+const fn of(quality: [i32; 3]) -> Logits {
+    Logits { quality, familiar: 50_000 }
+}
 
 fn taught(outcomes: &[(usize, f64)]) -> Tally {
     let mut tally = Tally::default();
@@ -37,6 +42,37 @@ fn a_model_that_foretells_outcomes_is_believed_and_one_that_does_not_is_not() {
 }
 
 #[test]
+fn a_model_is_worth_few_outcomes_where_requests_are_strange_to_it() {
+    // It expects 0.50, 0.62, 0.73; half of all is right.
+    let taught = |familiar: i32| {
+        let mut tally = Tally::default();
+        for outcome in 0..60 {
+            let score = f64::from(u8::from(outcome % 2 == 0));
+            tally.learn(outcome % 3, score, 1.0, &Logits { familiar, ..LOGITS });
+        }
+        tally.posterior(None)
+    };
+    let (familiar, strange) = (taught(60_000), taught(-60_000));
+    assert!(familiar.mean[2] > strange.mean[2] + 0.05, "{familiar:?} {strange:?}");
+    assert!(strange.deviation[2] > familiar.deviation[2]);
+    assert!(strange.trust <= STRANGE_SHARE);
+}
+
+#[test]
+fn a_strange_workload_goes_down_whole_or_not_at_all() {
+    let mut tally = Tally::default();
+    for outcome in 0..200 {
+        let quality = if outcome % 2 == 0 { [10_000, 15_000, 20_000] } else { [-10_000, 0, 10_000] };
+        let logits = Logits { quality, familiar: -60_000 };
+        tally.learn(0, 0.6, 1.0, &logits);
+        tally.learn(2, 0.9, 1.0, &logits);
+    }
+    let posterior = tally.posterior(None);
+    let easiest = Logits { quality: [60_000, 60_000, 60_000], familiar: -60_000 };
+    assert!(posterior.sufficiency(0, &easiest).unwrap() < 0.9, "{posterior:?}");
+}
+
+#[test]
 fn a_workload_that_small_models_master_goes_down_and_one_they_fail_stays() {
     let mastered = rates([1.0, 1.0, 1.0], 20).posterior(None);
     assert!(mastered.sufficiency(0, &LOGITS).unwrap() >= 0.95);
@@ -56,19 +92,19 @@ fn few_outcomes_say_nothing() {
 fn where_not_all_of_a_workload_can_go_the_easier_requests_go_first() {
     let mut tally = Tally::default();
     for outcome in 0..60 {
-        let logits = if outcome % 2 == 0 { [10_000, 15_000, 20_000] } else { [-10_000, 0, 10_000] };
+        let logits = of(if outcome % 2 == 0 { [10_000, 15_000, 20_000] } else { [-10_000, 0, 10_000] });
         tally.learn(0, f64::from(u8::from(outcome % 10 < 6)), 1.0, &logits);
         tally.learn(2, f64::from(u8::from(outcome % 10 < 8)), 1.0, &logits);
     }
     let posterior = tally.posterior(None);
-    let (easy, hard) = ([20_000, 22_000, 24_000], [-20_000, -5_000, 12_000]);
+    let (easy, hard) = (of([20_000, 22_000, 24_000]), of([-20_000, -5_000, 12_000]));
     assert!(posterior.sufficiency(0, &easy) > posterior.sufficiency(0, &hard));
 }
 
 #[test]
 fn a_request_that_looks_easier_than_any_before_does_not_leave_a_workload_that_fails() {
     let posterior = rates([0.1, 0.2, 1.0], 20).posterior(None);
-    assert!(posterior.sufficiency(0, &[200_000, 200_000, 200_000]).unwrap() < 0.95);
+    assert!(posterior.sufficiency(0, &of([200_000, 200_000, 200_000])).unwrap() < 0.95);
 }
 
 #[test]
@@ -86,8 +122,10 @@ proptest! {
     #[test]
     fn any_outcomes_leave_sound_sums_and_shares(
         outcomes in proptest::collection::vec((0usize..3, 0.0f64..=1.0, 0.0f64..=1.0), 0..300),
-        logits in proptest::array::uniform3(any::<i32>()),
+        quality in proptest::array::uniform3(any::<i32>()),
+        familiar in any::<i32>(),
     ) {
+        let logits = Logits { quality, familiar };
         let mut tally = Tally::default();
         for (tier, score, weight) in &outcomes {
             tally.learn(*tier, *score, *weight, &logits);

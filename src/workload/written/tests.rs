@@ -2,6 +2,7 @@
 
 use super::super::{Fingerprints, Outcome, Workloads};
 use super::*;
+use crate::tier::Logits;
 
 fn taught() -> Workloads {
     let workloads = Workloads::default();
@@ -10,7 +11,7 @@ fn taught() -> Workloads {
     for tenant in ["acme", "rival"] {
         for tier in 0..3 {
             let outcome = Outcome { tier, score: 0.75, weight: 1.0 };
-            workloads.learn(tenant, &prints, &[1, 2, 3], outcome);
+            workloads.learn(tenant, &prints, &Logits { quality: [1, 2, 3], familiar: 4 }, outcome);
         }
     }
     workloads
