@@ -258,7 +258,7 @@ const NOTHING_KNOWN: [f64; 3] = [0.64, 0.70, 0.76];
 /// Outcomes that each prior is worth, chosen by cross-validation on the labelled prompts; the model's where the
 /// requests are familiar to it, else it is worth no more than the other.
 const MODEL_WEIGHT: f64 = 90.0;
-const FOREIGN_WEIGHT: f64 = 5.0;
+const FOREIGN_WEIGHT: f64 = 3.0;
 const LEVEL_WEIGHT: f64 = 4.0;
 /// What the model is believed beforehand where the requests are familiar, as a logit; else as much as not.
 const MODEL_LEAD: f64 = 3.0;
