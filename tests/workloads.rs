@@ -56,6 +56,16 @@ async fn asked(house: &House, key: &str, system: &str, number: usize) -> Answer 
     answer
 }
 
+/// Haiku is asked by name, so that none but haiku refuses: were opus to refuse as much, it would be the usual.
+async fn haiku_refuses(house: &House, key: &str, system: &str, number: usize) {
+    house.upstream.script(Behaviour::Refusal { category: None });
+    let mut body = request(system, number);
+    body["model"] = json!("haiku");
+    let answer = message(&house.url, key, body.to_string()).await;
+    assert_eq!(answer.json()["stop_reason"], "refusal");
+    assert_eq!(answer.header("x-tercet-tier"), "haiku");
+}
+
 const MAIL: &str = "You sort mail.";
 const PROOFS: &str = "You prove theorems.";
 
@@ -149,14 +159,9 @@ async fn ten_refusals_of_a_tier_end_the_routing_of_a_workload_there_also_after_a
     for number in 0..20 {
         assert_eq!(asked(&house, ACME, MAIL, 100 + number).await.header("x-tercet-tier"), "haiku");
     }
-    let mut refused = 0;
     for number in 0..10 {
-        house.upstream.script(Behaviour::Refusal { category: None });
-        let answer = asked(&house, ACME, MAIL, 200 + number).await;
-        assert_eq!(answer.json()["stop_reason"], "refusal");
-        refused += usize::from(answer.header("x-tercet-tier") == "haiku");
+        haiku_refuses(&house, ACME, MAIL, 200 + number).await;
     }
-    assert!(refused > 0, "the workload went to haiku before");
     assert_eq!(asked(&house, ACME, MAIL, 300).await.header("x-tercet-tier"), "opus");
 
     let (upstream, folder) = house.stop().await;
@@ -175,11 +180,7 @@ async fn a_tenant_s_refusals_move_nobody_else_s_requests() {
     told(&tercet(folder.path(), &learn));
     let house = House::start_before(upstream, folder, TENANTS).await;
     for number in 0..10 {
-        house.upstream.script(Behaviour::Refusal { category: None });
-        // Were opus to refuse as much, it would be the usual.
-        if asked(&house, RIVAL, MAIL, 200 + number).await.header("x-tercet-tier") != "haiku" {
-            break;
-        }
+        haiku_refuses(&house, RIVAL, MAIL, 200 + number).await;
     }
     assert_eq!(asked(&house, RIVAL, MAIL, 300).await.header("x-tercet-tier"), "opus");
     assert_eq!(asked(&house, ACME, MAIL, 300).await.header("x-tercet-tier"), "haiku");
