@@ -55,7 +55,7 @@ pub struct Belonging {
     /// The one of which enough was known.
     pub spoke: Option<u64>,
     /// What the model trained on texts makes of the request, in ten-thousandths.
-    pub logits: [i32; 3],
+    pub logits: Logits,
 }
 
 /// An outcome: what the answer of a tier was worth.
