@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "cache/kept.rs"]
+mod kept;
+
 use std::sync::Arc;
 
 use http::Method;

@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use support::http::{Answer, ask, get, message};
+use http::Method;
+use support::http::{Answer, ask, get, message, send};
 use support::read::{metric, until};
 use support::redis::{Fault, Line, Redis};
 use support::{ACME, House, RIVAL, TENANTS};
@@ -154,4 +155,57 @@ async fn a_redis_that_fails_is_a_miss_and_no_delay() {
     redis.kill();
     assert_eq!(asked(&house, ACME, &ask("claude-haiku-5-5", "write 20 words")).await.0, "miss");
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_gateway_is_told_to_expire_is_gone_from_redis_and_from_the_others() {
+    let redis = Redis::start(&[]).await;
+    let line = Line::to(redis.port).await;
+    let one = connected(House::start(&text(&redis).replace(&redis.url(), &line.url())).await).await;
+    let other = beside(&one, &text(&redis)).await;
+    let bodies = ["write 30 words", "write 31 words"].map(|text| ask("claude-haiku-5-5", text));
+    for key in [ACME, RIVAL] {
+        asked(&one, key, &bodies[0]).await;
+    }
+    shared(&redis, 2).await;
+    assert_eq!(asked(&other, ACME, &bodies[0]).await.0, "hit", "and kept there from now on");
+    // What is not ours is neither counted nor dropped.
+    let _: i64 = redis.command(&["SADD", "tercet:answer:of-somebody-else", "a"]).await;
+    let _: String = redis.command(&["SET", "tercet:answer:garbage", "garbage"]).await;
+    let admin = |house: &House, query: &str| format!("{}/admin/v1/cache{query}", house.admin_url);
+    let json = [("content-type", "application/json")];
+    let shown = get(&one.admin_url, "", "/admin/v1/cache?tenant=acme").await.json();
+    assert_eq!(
+        (&shown["shared"]["entries"], &shown["shared"]["complete"]),
+        (&1.into(), &true.into()),
+        "{shown}"
+    );
+    assert_eq!(shown["shared"]["models"][0]["model"], "claude-haiku-5-5");
+    assert!(shown["shared"]["bytes"].as_u64().unwrap() > 100);
+
+    line.set(Fault::Partition);
+    let failed = send(Method::DELETE, &admin(&one, "?tenant=acme"), &json, "").await;
+    assert_eq!(failed.status, 503, "{:?}", failed.body);
+    assert!(String::from_utf8_lossy(&failed.body).contains("ask again"), "{:?}", failed.body);
+    line.set(Fault::None);
+    let link = one.tercet.runtime.answers.clone().unwrap();
+    until("redis is connected again", || link.is_up()).await;
+    let done = send(Method::DELETE, &admin(&one, "?tenant=acme"), &json, "").await;
+    assert_eq!(done.json()["expired"]["shared"]["entries"], 1, "{:?}", done.body);
+    assert_eq!(names(&redis).await.len(), 3, "the rival's and what is not ours stay");
+    let left = async || {
+        get(&other.admin_url, "", "/admin/v1/cache?tenant=acme").await.json()["local"]["entries"].clone()
+    };
+    for _ in 0..500 {
+        if left().await == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(left().await, 0, "the other instance heard of it");
+    assert_eq!(asked(&other, ACME, &bodies[0]).await.0, "miss");
+    assert_eq!(asked(&one, RIVAL, &bodies[0]).await.0, "hit");
+    for house in [one, other] {
+        house.stop().await;
+    }
 }

@@ -15,6 +15,7 @@ mod dashboard;
 mod format;
 mod forms;
 mod gate;
+mod kept;
 mod live;
 mod overview;
 mod pages;
@@ -38,6 +39,7 @@ use crate::secret::Secret;
 
 pub use api::{Explained, UsageQuery};
 pub use change::{Asked, Change, ChangeQuery, Changed};
+pub use kept::{Expiry, KeptQuery};
 pub use overview::{Budget, Measured, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
 pub use reply::Problem;
 pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLimit, limit_id, user_id};
@@ -74,6 +76,10 @@ pub struct Sources {
     pub forget: Box<dyn Fn(String, String) -> Result<Value, Problem> + Send + Sync>,
     /// What was changed, newest first.
     pub changes: Box<dyn Fn(ChangeQuery) -> Result<Value, Problem> + Send + Sync>,
+    /// What is kept of answers, here and shared.
+    pub kept: Box<dyn Fn(KeptQuery) -> Value + Send + Sync>,
+    /// Expires kept answers, or says which would be.
+    pub expire: Box<dyn Fn(Expiry) -> Result<Value, Problem> + Send + Sync>,
     /// Sequence and hash of the journal's last record.
     pub journal_head: Box<dyn Fn() -> Value + Send + Sync>,
     /// What the dashboard shows.
@@ -155,6 +161,7 @@ fn changing() -> Router<AdminState> {
         .route("/admin/v1/keys/{id}/rotate", post(changes::rotate_key))
         .route("/admin/v1/changes", get(changes::list))
         .route("/admin/v1/workloads", get(api::workloads).delete(api::forget_workloads))
+        .route("/admin/v1/cache", get(kept::look).delete(kept::expire))
         .route("/v1/organizations/spend_limits", get(spend_limits::list).post(spend_limits::set))
         .route("/v1/organizations/spend_limits/effective", get(spend_limits::effective))
         .route("/v1/organizations/spend_limits/audit", get(spend_limits::audit))

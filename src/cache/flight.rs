@@ -18,7 +18,7 @@ use http::HeaderMap;
 use http_body::Body;
 use serde::{Deserialize, Serialize};
 
-use super::CachedAnswer;
+use super::{CachedAnswer, Payer};
 use crate::upstream::UpstreamFailure;
 use crate::usage::Billed;
 
@@ -54,6 +54,9 @@ pub struct Facts {
     pub message_id: Option<String>,
     /// Why the answer ended.
     pub stop_reason: Option<String>,
+    /// Who paid for it; read from the head of a shared value.
+    #[serde(skip)]
+    pub payer: Payer,
 }
 
 /// Reads an answer from its beginning.

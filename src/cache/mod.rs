@@ -13,6 +13,7 @@ mod flight;
 mod identity;
 mod packed;
 mod retries;
+mod stock;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +31,11 @@ use crate::wire::forms;
 pub use cacheable::{bypass_reason, is_keepable_ending};
 pub use flight::{Departure, Facts, Flight, Reader, Source};
 pub use identity::{CacheKey, Identity, Parts};
-pub use packed::{Fetched, SHARED_MAX_BYTES, pack, shared_name, unpack};
+pub use packed::{
+    Fetched, SHARED_HEAD_MAX_BYTES, SHARED_MAX_BYTES, SHARED_NAMES, pack, read_head, shared_name, unpack,
+};
 pub use retries::{Claim, Exact, Retries, WINDOW};
+pub use stock::{Chosen, Payer, Stock};
 
 /// Answers by key, weighed by their bytes and those of the requests they are compared with; safe to share between
 /// threads.
@@ -155,6 +159,27 @@ impl AnswerCache {
     pub fn insert(&self, identity: &Identity, answer: Arc<CachedAnswer>, ttl: Duration) {
         let identity = identity.in_own_memory();
         self.entries.insert(identity.key(), Arc::new(Entry { identity, answer, ttl }));
+    }
+
+    /// Looks at the chosen answers; `expire` also drops them.
+    ///
+    /// Goes through all that is kept, so it is not for the path of a request. An answer that is kept meanwhile may or
+    /// may not be among them.
+    #[must_use]
+    pub fn stock(&self, chosen: &Chosen, now: Timestamp, expire: bool) -> Stock {
+        let mut stock = Stock::default();
+        for (key, entry) in &self.entries {
+            let facts = &entry.answer.facts;
+            if !chosen.takes(&facts.payer) {
+                continue;
+            }
+            let model = facts.answered_model.as_deref().unwrap_or_default();
+            stock.count(model, u64::from(entry.weight_bytes()), entry.answer.age(now));
+            if expire {
+                self.entries.invalidate(&*key);
+            }
+        }
+        stock
     }
 
     /// Returns how many bytes are kept, as of the last clean-up.

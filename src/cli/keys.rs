@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::configured;
 use super::ending::{Ending, Exit, Failure, print, print_json, tell};
-use super::operator::Gateway;
+use super::operator::{Gateway, in_url};
 use super::table::{Column, Table};
 use crate::secret::{self, KeyHash};
 
@@ -152,13 +152,13 @@ async fn create_live(asked: &Create) -> Ending {
 }
 
 async fn rotate(asked: &Rotate) -> Ending {
-    let path = format!("/admin/v1/keys/{}/rotate", in_path(&asked.id));
+    let path = format!("/admin/v1/keys/{}/rotate", in_url(&asked.id));
     let made = asked.gateway.ask(Method::POST, &path, Some(&json!({"overlap": asked.overlap}))).await?;
     show(&made, asked.json, &format!("The one before is taken for another {}.", asked.overlap))
 }
 
 async fn revoke(asked: &Revoke) -> Ending {
-    let path = format!("/admin/v1/keys/{}", in_path(&asked.id));
+    let path = format!("/admin/v1/keys/{}", in_url(&asked.id));
     let made = asked.gateway.ask(Method::DELETE, &path, None).await?;
     let shown = if asked.json { print_json(&made) } else { print(&format!("{} is revoked", asked.id)) };
     shown.map(|()| Exit::Ok)
@@ -226,15 +226,6 @@ async fn list(asked: &List) -> Ending {
     }
     print(&table.render())?;
     Ok(Exit::Ok)
-}
-
-/// Writes an id as one part of a path.
-fn in_path(id: &str) -> String {
-    let write = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    id.bytes().map(write).collect()
 }
 
 /// Writes a name as a TOML string; names hold no control characters, so JSON's escapes are TOML's.

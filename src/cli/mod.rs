@@ -5,6 +5,7 @@
 //! (`check`, `explain`, `usage`, `audit`) never write to the journal and work beside a running gateway.
 
 mod audit;
+mod cache;
 mod call;
 mod check;
 mod classify;
@@ -60,6 +61,8 @@ enum Verb {
     Policy(policy::Policy),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Cache(cache::Cache),
     Health(health::Health),
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -96,6 +99,7 @@ impl Verb {
             Self::Workloads(asked) => workloads::workloads(asked),
             Self::Usage(asked) => usage::usage(asked),
             Self::Keys(asked) => wait_for(keys::keys(asked)),
+            Self::Cache(asked) => wait_for(cache::cache(asked)),
             Self::Replay(asked) => replay::replay(asked),
             Self::Policy(asked) => policy::policy(asked),
             Self::Health(asked) => wait_for(health::health(asked)),

@@ -71,3 +71,12 @@ impl Gateway {
         Ok((format!("http://{}", reachable(admin.listen)), admin.token))
     }
 }
+
+/// Writes a name as one part of a path or a query.
+pub(super) fn in_url(name: &str) -> String {
+    let write = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(write).collect()
+}

@@ -13,6 +13,7 @@ use super::change_stream::ChangeStream;
 use super::changes::differing;
 use super::{Origin, rebuild};
 use crate::config::{self, Config, Mode};
+use crate::id::change_id;
 use crate::journal::AdminRecord;
 use crate::pipeline::{Snapshot, Tercet};
 use crate::server::Certificates;
@@ -26,6 +27,8 @@ pub struct Control {
     /// Held on a blocking thread while one reload or change is made, so that none undoes another.
     pub(super) changing: Mutex<()>,
     pub(super) shared: ChangeStream,
+    /// Tells this process from the others.
+    pub(super) process: String,
     leaked: Mutex<u64>,
 }
 
@@ -42,7 +45,8 @@ impl Control {
         tercet.runtime.metrics.record_reload(&snapshot.config.version, tercet.runtime.clock.now());
         let seen = Mutex::new(origin.file.as_deref().map(config::digest_of_files).unwrap_or_default());
         let (changing, leaked) = (Mutex::default(), Mutex::default());
-        Self { tercet, origin, certificates, seen, changing, shared, leaked }
+        let process = change_id();
+        Self { tercet, origin, certificates, seen, changing, shared, process, leaked }
     }
 
     /// Reads the configuration again and puts it in force; `who` is written down.

@@ -7,6 +7,7 @@
 mod change_stream;
 mod changes;
 mod control;
+mod kept;
 mod leases;
 mod past;
 mod plan;
@@ -153,6 +154,7 @@ impl Gateway {
         if let Some(link) = &tercet.runtime.counters {
             background.spawn(change_stream::share(Arc::clone(&control), Arc::clone(link), ended.clone()));
         }
+        background.spawn(kept::listen(Arc::clone(&control), ended.clone()));
         background.spawn(pipeline::watch_batches(Arc::clone(&tercet), ended.clone()));
         background.spawn(webhook::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Control, changes, spend_limits};
+use super::{Control, changes, kept, spend_limits};
 use crate::admin::{
     Access, Budget, Explained, Measured, Overview, Problem, RecentExchange, SetUp, Sources, Spending,
     TenantSpending, TierShare, UsageQuery,
@@ -39,9 +39,9 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     tercet.runtime.metrics.read_from(move || weak.upgrade().map(|tercet| read(&tercet)).unwrap_or_default());
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
-    let (changed, limits, members, users) = (held(), held(), held(), held());
+    let (changed, limits, members, users, answers) = (held(), held(), held(), held(), held());
     let (workloads, forgetting) = (held(), Arc::clone(control));
-    let (control, changing) = (Arc::clone(control), Arc::clone(control));
+    let (control, changing, expiring) = (Arc::clone(control), Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
         metrics: Box::new(move || metrics.runtime.metrics.render()),
@@ -58,6 +58,8 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         workloads: Box::new(move |tenant| self::workloads(&workloads, tenant.as_deref())),
         forget: Box::new(move |who, tenant| forgetting.forget_workloads(who, &tenant)),
         changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),
+        kept: Box::new(move |asked| kept::look(&answers, &asked)),
+        expire: Box::new(move |asked| expiring.expire(&asked)),
         journal_head: Box::new(move || journal_head(&head)),
         overview: Box::new(move || self::overview(&overview)),
     }

@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::runtime::Tercet;
 use super::share;
 use crate::cache::{
-    AnswerCache, CachedAnswer, Exact, Facts, Fetched, Flight, Identity, Reader, is_keepable_ending,
+    AnswerCache, CachedAnswer, Exact, Facts, Fetched, Flight, Identity, Payer, Reader, is_keepable_ending,
 };
 use crate::usage::Billed;
 use crate::wire::meter::Metered;
@@ -87,7 +87,9 @@ impl Keeping {
 
     /// Notes that the answer is whole, and keeps it where it may be given again.
     pub(super) fn land(mut self, exchange: &Exchange, metered: &Metered, billed: Vec<Billed>) {
+        let key = exchange.identity.as_ref().and_then(|identity| identity.key_id.as_deref());
         let facts = Arc::new(Facts {
+            payer: Payer::of(exchange.tenant(), exchange.user(), key.unwrap_or_default()),
             billed,
             answered_model: metered.answered_model.clone(),
             message_id: metered.message_id.clone(),

@@ -9,7 +9,9 @@ use redis::aio::MultiplexedConnection;
 
 use super::exchange::Exchange;
 use super::keeping::Shelf;
-use crate::cache::{CachedAnswer, Fetched, SHARED_MAX_BYTES, pack, shared_name, unpack};
+use crate::cache::{
+    CachedAnswer, Fetched, SHARED_HEAD_MAX_BYTES, SHARED_MAX_BYTES, pack, shared_name, unpack,
+};
 use crate::store::ANSWER_WITHIN;
 use crate::telemetry::CacheResult;
 
@@ -21,7 +23,7 @@ pub(super) async fn fetch(exchange: &Exchange, shelf: &Shelf) -> Option<Fetched>
     // A part of it, so that a value somebody else wrote is not read whole, whatever its size.
     let call = |mut connection: MultiplexedConnection| async move {
         let mut command = redis::cmd("GETRANGE");
-        command.arg(name).arg(0).arg(SHARED_MAX_BYTES + HEAD_BYTES);
+        command.arg(name).arg(0).arg(SHARED_MAX_BYTES + SHARED_HEAD_MAX_BYTES);
         command.query_async::<Vec<u8>>(&mut connection).await
     };
     let value = link.ask(FETCH_WITHIN, call).await.ok().filter(|value| !value.is_empty())?;
@@ -57,5 +59,3 @@ pub(super) fn share(exchange: &Exchange, shelf: &Shelf, answer: Arc<CachedAnswer
 
 /// How long another instance's answer is waited for.
 const FETCH_WITHIN: Duration = Duration::from_millis(50);
-/// What stands before the packed bytes.
-const HEAD_BYTES: usize = 36;

@@ -29,6 +29,8 @@ pub(super) fn sources(shown: Overview) -> Sources {
         members: Box::new(|_| Vec::new()),
         user: Box::new(|user| Err(Problem::NotFound(user))),
         change: Box::new(|_| Err(Problem::Internal("not in this test".to_owned()))),
+        kept: Box::new(|asked| json!({ "asked": asked.tenant })),
+        expire: Box::new(|asked| Ok(json!({ "subject": asked.which.key, "applied": !asked.dry_run }))),
         journal_head: Box::new(|| json!({"seq": 1})),
         overview: Box::new(move || shown.clone()),
     }
