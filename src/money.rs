@@ -80,6 +80,12 @@ impl NanoUsd {
         Self(i64::try_from(parted).unwrap_or(i64::MAX))
     }
 
+    /// Tells whether it is no money.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Parses a decimal amount of dollars such as `25`, `25.00` or `0.000000001`; nine decimals at most.
     ///
     /// Returns `None` for anything else: a sign, an exponent, more decimals, or too large an amount.

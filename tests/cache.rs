@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "cache/care.rs"]
+mod care;
 #[path = "cache/kept.rs"]
 mod kept;
 

@@ -81,6 +81,8 @@ fn journal(folder: &Path) -> Vec<RequestId> {
         });
         record.cost_nanousd = NanoUsd(cost);
         record.baseline_nanousd = Baselines { requested: NanoUsd(2 * cost), all_opus: NanoUsd(2 * cost) };
+        record.cache = Some(if user == "=bob" { "joined" } else { "miss" }.to_owned());
+        record.cache_saved_nanousd = NanoUsd(if user == "=bob" { 700_000 } else { 0 });
         record.decision = serde_json::value::RawValue::from_string(DECISION.to_owned()).ok();
         runtime.block_on(journal.append(&record.into())).unwrap();
         id
@@ -231,8 +233,25 @@ fn usage_selects_splits_and_exports_exactly() {
     assert_eq!(ask(&["--model", "claude-opus-5-5", "--json"]).json()["totals"]["requests"], 0);
     let csv = ask(&["--by", "user", "--tenant", "acme", "--since", "2026-11-20", "--csv"]).out;
     let expected = "user,requests,input_tokens,output_tokens,cache_write_5m_tokens,cache_write_1h_tokens,\
-        cache_read_tokens,total_tokens,cost_usd,saved_usd\n'=bob,1,1000,200,40,5,30000,31245,0.000500000,0.000500000\n";
+        cache_read_tokens,total_tokens,cost_usd,saved_usd,cache_hits,cache_joined,cache_misses,cache_bypassed,\
+        cache_saved_usd\n'=bob,1,1000,200,40,5,30000,31245,0.000500000,0.000500000,0,1,0,0,0.000700000\n";
     assert_eq!(csv, expected);
+}
+
+#[test]
+fn usage_shows_what_the_response_cache_did() {
+    let folder = folder();
+    journal(folder.path());
+    let shown = tercet(folder.path(), &["usage", "--journal", "data", "--cache", "--by", "tenant"], "");
+    let expected = "\
+Tenant   Requests  Hits  Joined  Misses  Bypassed  Saved (USD)
+--------------------------------------------------------------
+acme            2     0       1       1         0       0.0007
+initech         1     0       0       1         0       0.0000
+--------------------------------------------------------------
+Total           3     0       1       2         0       0.0007
+";
+    assert_eq!(shown.out, expected, "{}", shown.error);
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod retries;
 use serde_json::Value;
 use support::http::{ask, get, message};
 use support::raw::{Played, Wire, keyed};
-use support::read::{idle, metric, until};
+use support::read::{idle, metric, until, until_told};
 use support::{ACME, House, RIVAL, TENANTS};
 use tokio::net::TcpListener;
 
@@ -160,6 +160,9 @@ async fn the_call_goes_on_for_the_others_wherever_its_own_client_leaves() {
             upstream.chunk(event).await;
             if sent + 1 < events.len() {
                 assert_eq!(&follower.chunks_until("\n\n").await.unwrap(), event);
+                // A client that left is missed when something is written to it.
+                let open = if sent < leaves_after { 2 } else { 1 };
+                until_told(|| metrics(&played.house), &format!("tercet_connections {open}\n")).await;
             }
         }
         upstream.chunk("").await;
@@ -168,8 +171,13 @@ async fn the_call_goes_on_for_the_others_wherever_its_own_client_leaves() {
         let paid = &of(&records[before..], "miss")[0];
         assert!(paid["cost_nanousd"].as_i64().unwrap() > 0, "the upstream's count, whoever read it: {paid}");
         assert_eq!((&paid["output_tokens"], &paid["usage_source"]), (&90.into(), &"upstream".into()));
+        if leaves_after + 1 < events.len() {
+            assert_eq!(paid["outcome"], "client_aborted", "it left before the last byte: {paid}");
+        }
         assert_free(of(&records[before..], "joined")[0], "ok");
+        drop(follower);
         idle(&played.house).await;
+        until_told(|| metrics(&played.house), "tercet_connections 0\n").await;
     }
     played.house.stop().await;
 }
@@ -195,6 +203,10 @@ async fn a_client_that_leaves_before_the_head_leaves_the_call_to_the_others() {
     assert_free(of(&records, "joined")[0], "ok");
     idle(&played.house).await;
     played.house.stop().await;
+}
+
+async fn metrics(house: &House) -> String {
+    String::from_utf8(get(&house.admin_url, "", "/metrics").await.body.to_vec()).unwrap()
 }
 
 fn in_flight(house: &House) -> usize {

@@ -39,6 +39,7 @@ pub(crate) async fn ask_for(
                 scenario.answer_bytes,
                 target,
                 until,
+                None,
             ))
         })
         .collect();
@@ -49,12 +50,59 @@ pub(crate) async fn ask_for(
     latencies
 }
 
+/// Asks so many times a second in all, whatever the answers take; returns how long each took from when it was due.
+pub(crate) async fn ask_at(
+    scenario: &Scenario,
+    target: SocketAddr,
+    connections: usize,
+    rate: u32,
+    time: Duration,
+) -> Vec<Duration> {
+    let apart = Duration::from_secs(1) * u32::try_from(connections).unwrap() / rate;
+    let begun = Instant::now() + Duration::from_millis(20);
+    let asking: Vec<_> = (0..connections)
+        .map(|place| {
+            let shift = apart * u32::try_from(place).unwrap() / u32::try_from(connections).unwrap();
+            let pace = Pace { next: begun + shift, apart };
+            let (body, key, bytes) = (scenario.body.clone(), scenario.key, scenario.answer_bytes);
+            tokio::spawn(ask_over_one(body, key, bytes, target, begun + time, Some(pace)))
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for one in asking {
+        latencies.append(&mut one.await.unwrap());
+    }
+    latencies
+}
+
+/// When the next request is due.
+struct Pace {
+    next: Instant,
+    apart: Duration,
+}
+
+impl Pace {
+    async fn due(&mut self) -> Instant {
+        let due = self.next;
+        self.next += self.apart;
+        // A timer is a millisecond late; the rest is spent turning.
+        if let Some(early) = due.checked_duration_since(Instant::now() + Duration::from_millis(2)) {
+            tokio::time::sleep(early).await;
+        }
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        due
+    }
+}
+
 async fn ask_over_one(
     body: String,
     key: &'static str,
     answer_bytes: usize,
     target: SocketAddr,
     until: Instant,
+    mut pace: Option<Pace>,
 ) -> Vec<Duration> {
     let stream = TcpStream::connect(target).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -77,7 +125,10 @@ async fn ask_over_one(
             .header("x-stainless-retry-count", "0")
             .body(Full::new(Bytes::from(body)))
             .unwrap();
-        let begun = Instant::now();
+        let begun = match &mut pace {
+            Some(pace) => pace.due().await,
+            None => Instant::now(),
+        };
         let answer = sender.send_request(request).await.unwrap();
         let status = answer.status();
         let answer = answer.into_body().collect().await.unwrap().to_bytes();

@@ -66,7 +66,8 @@ pub(crate) async fn be_the_floor(upstream: SocketAddr) {
     .await;
 }
 
-async fn serve<F, B, E>(
+/// Serves every connection with one function.
+pub(crate) async fn serve<F, B, E>(
     listener: TcpListener,
     answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
 ) where
@@ -100,15 +101,21 @@ pub(crate) fn start_floor(upstream: SocketAddr) -> Proxy {
 
 /// Starts the gateway with some worker threads, and so many tenants besides those that are asked for.
 pub(crate) fn start_gateway(upstream: SocketAddr, folder: &Path, workers: usize, tenants: usize) -> Proxy {
-    let file = folder.join("tercet.toml");
-    let mut configuration = CONFIGURATION.replace("$UPSTREAM", &upstream.to_string());
+    let mut more = String::new();
     for tenant in 0..tenants {
         let hash = blake3::hash(tenant.to_string().as_bytes());
-        configuration += &format!(
+        more += &format!(
             "[[tenants.t{tenant}.keys]]\nid = \"k{tenant}\"\nuser = \"u\"\nhash = \"blake3:{}\"\n",
             hash.to_hex()
         );
     }
+    start_gateway_with(upstream, folder, workers, &more)
+}
+
+/// Starts the gateway with more lines of configuration.
+pub(crate) fn start_gateway_with(upstream: SocketAddr, folder: &Path, workers: usize, more: &str) -> Proxy {
+    let file = folder.join("tercet.toml");
+    let configuration = CONFIGURATION.replace("$UPSTREAM", &upstream.to_string()) + more;
     std::fs::write(&file, configuration).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tercet"));
     command.args(["run", "--config"]).arg(&file).current_dir(folder).stderr(Stdio::piped());
@@ -139,6 +146,11 @@ fn read_on(mut lines: impl BufRead + Send + 'static) {
 }
 
 impl Proxy {
+    /// Returns the id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the processor time of all its threads so far, to the nanosecond, where the system tells.
     pub(crate) fn cpu(&self) -> Option<Duration> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;

@@ -56,7 +56,7 @@ pub(super) fn render(overview: &Overview, live: bool) -> Page<'_> {
 
 fn figures(overview: &Overview) -> Markup {
     let (today, month) = (&overview.today, &overview.month);
-    let answered = permille(today.cache_hits, today.requests);
+    let answered = permille(today.cache_answered, today.requests);
     let cached = permille(today.prompt_cache_read_tokens, today.prompt_tokens);
     html! {
         section.figures aria-label="Today" {
@@ -74,7 +74,11 @@ fn figures(overview: &Overview) -> Markup {
             div.figure {
                 h2 { "From the cache" }
                 p.number { (percent(answered)) }
-                p.note { "of requests; " (percent(cached)) " of prompt tokens read from the prompt cache" }
+                p.note { "of requests, " (dollars(today.cache_saved)) " saved; " (percent(cached)) " of prompt tokens read from the prompt cache"
+                    @if !overview.prompt_cache_at_stake.is_zero() {
+                        ", " a href="/sessions#prompt-cache" { (dollars(overview.prompt_cache_at_stake)) " at stake" }
+                    }
+                }
             }
         }
     }
@@ -203,6 +207,10 @@ fn tenant_line(overview: &Overview, tenant: &TenantSpending) -> Markup {
             div.row {
                 a.name href={ "/tenants/" (query_value(&tenant.name)) } { (clip(&tenant.name)) }
                 span { (dollars(tenant.today)) " today" }
+            }
+            @if tenant.cache.hits + tenant.cache.joined + tenant.cache.misses > 0 {
+                p.note { "cache: " (count(tenant.cache.hits)) " hit, " (count(tenant.cache.joined)) " joined, "
+                    (count(tenant.cache.misses)) " missed, " (dollars(tenant.cache.saved)) " saved today" }
             }
             @if tenant.budgets.is_empty() { p.note { (dollars(tenant.month)) " this month, no budget" } }
             @for budget in &tenant.budgets { (budget_bar(overview, budget)) }

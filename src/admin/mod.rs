@@ -9,6 +9,7 @@
 //! failed logins per address, then one more every six seconds, and a minute's pause after each beyond.
 
 mod api;
+mod care;
 mod change;
 mod changes;
 mod dashboard;
@@ -40,7 +41,9 @@ use crate::secret::Secret;
 pub use api::{Explained, UsageQuery};
 pub use change::{Asked, Change, ChangeQuery, Changed};
 pub use kept::{Expiry, KeptQuery};
-pub use overview::{Budget, Measured, Overview, RecentExchange, SetUp, Spending, TenantSpending, TierShare};
+pub use overview::{
+    Budget, Measured, Overview, RecentExchange, SetUp, Spending, TenantCache, TenantSpending, TierShare,
+};
 pub use reply::Problem;
 pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLimit, limit_id, user_id};
 
@@ -76,6 +79,8 @@ pub struct Sources {
     pub forget: Box<dyn Fn(String, String) -> Result<Value, Problem> + Send + Sync>,
     /// What was changed, newest first.
     pub changes: Box<dyn Fn(ChangeQuery) -> Result<Value, Problem> + Send + Sync>,
+    /// How workloads treat the upstream's prompt cache, of one tenant or of all.
+    pub care: Box<dyn Fn(Option<String>) -> Value + Send + Sync>,
     /// What is kept of answers, here and shared.
     pub kept: Box<dyn Fn(KeptQuery) -> Value + Send + Sync>,
     /// Expires kept answers, or says which would be.
@@ -122,6 +127,7 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .route("/admin/v1/explain", get(api::explain_record).post(api::explain_body))
         .route("/admin/v1/config", get(api::config))
         .route("/admin/v1/reload", post(api::reload))
+        .route("/admin/v1/prompt-cache", get(care::care))
         .route("/admin/v1/journal/head", get(api::journal_head))
         .merge(changing())
         .fallback(api::not_found)

@@ -27,6 +27,8 @@ pub struct Overview {
     pub month: Spending,
     /// Only in shadow mode: what today's decisions would have saved, net.
     pub would_save_today: Option<NanoUsd>,
+    /// What it would save to mend how clients treat the upstream's prompt cache, today's and yesterday's requests.
+    pub prompt_cache_at_stake: NanoUsd,
     /// Every configured tenant, in the order to show; the first 100 are shown.
     pub tenants: Vec<TenantSpending>,
     /// The latest exchanges, newest first; the first 200 are held.
@@ -46,8 +48,10 @@ pub struct Spending {
     pub baseline_requested: NanoUsd,
     /// What they would have cost at the opus tier.
     pub baseline_all_opus: NanoUsd,
-    /// Exchanges answered from the response cache.
-    pub cache_hits: u64,
+    /// Exchanges answered with a kept or shared answer.
+    pub cache_answered: u64,
+    /// What those would have cost.
+    pub cache_saved: NanoUsd,
     /// All tokens of prompts.
     pub prompt_tokens: u64,
     /// Those of them that the upstream's prompt cache served.
@@ -91,8 +95,23 @@ pub struct TenantSpending {
     pub today: NanoUsd,
     /// Since the first of the month.
     pub month: NanoUsd,
+    /// What the response cache did with its exchanges since midnight.
+    pub cache: TenantCache,
     /// Its budgets; empty where none is set.
     pub budgets: Vec<Budget>,
+}
+
+/// What the response cache did with one tenant's exchanges.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TenantCache {
+    /// Answered with a kept answer.
+    pub hits: u64,
+    /// Shared an answer on its way.
+    pub joined: u64,
+    /// Looked up and sent.
+    pub misses: u64,
+    /// What those that were answered would have cost.
+    pub saved: NanoUsd,
 }
 
 /// One budget and where it stands.

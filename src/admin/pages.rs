@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::AdminState;
 use super::api::{Explained, blocking};
+use super::care;
 use super::change::ChangeQuery;
 use super::format::{clip, count, dollars_to, short, title};
 use super::overview::{RecentExchange, SetUp};
@@ -158,7 +159,8 @@ struct Session {
 
 /// `GET /sessions`
 pub(super) async fn sessions(State(state): State<AdminState>) -> Result<Response, Problem> {
-    let overview = blocking(&state, |sources| (sources.overview)()).await?;
+    let gathered = blocking(&state, |sources| ((sources.overview)(), (sources.care)(None)));
+    let (overview, treatments) = gathered.await?;
     let mut sessions: BTreeMap<(&str, &str), Session> = BTreeMap::new();
     for exchange in overview.recent.iter().filter(|exchange| !exchange.session.is_empty()) {
         let RecentExchange { session, agent, prompt_tokens, output_tokens, cost, saved, .. } = exchange;
@@ -189,6 +191,7 @@ pub(super) async fn sessions(State(state): State<AdminState>) -> Result<Response
                 } } }
             }
         }
+        (care::section(&treatments))
     };
     Ok(Page { overview: &overview, here: Here::Sessions, title: "Sessions", live: None, content }.send())
 }

@@ -116,7 +116,7 @@ fn tag(name: &str) -> Tag {
 }
 
 /// What a payer takes as bytes.
-pub const PAYER_BYTES: usize = 24;
+pub(super) const PAYER_BYTES: usize = 24;
 const MODELS_MAX: usize = 64;
 
 #[cfg(test)]

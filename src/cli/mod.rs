@@ -19,6 +19,7 @@ mod keys;
 mod operator;
 mod policy;
 mod prices;
+mod prompt_cache;
 mod records;
 mod replay;
 mod run;

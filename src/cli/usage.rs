@@ -2,17 +2,18 @@
 //!
 //! Reads the journal without holding it, verifying the chain on the way, so it works beside a running gateway
 //! and never reports what was tampered with. Periods are those of UTC. Costs are shown to four decimals of a
-//! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net.
+//! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net. Besides, it shows what the
+//! response cache did, and how clients treat the upstream's prompt cache.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::configured;
 use super::ending::{Ending, Exit, Failure, print, print_json};
 use super::records;
 use super::span;
 use super::table::{Column, Table, dollars, grouped};
+use super::{configured, prompt_cache};
 use crate::clock::Clock;
 use crate::journal::{By, Query, Rollup, SampleSums, Selection, Sums, UsageReport};
 
@@ -39,7 +40,13 @@ pub(super) struct Usage {
     /// Only requests sent to this model.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Print {"totals", "rows"} as the admin API does.
+    /// Show what the response cache did in place of tokens and cost.
+    #[arg(long, conflicts_with = "csv")]
+    cache: bool,
+    /// Show how much each workload reads from the upstream's prompt cache, and what breaks it costs.
+    #[arg(long, conflicts_with_all = ["csv", "cache", "by"])]
+    prompt_cache: bool,
+    /// Print {"totals", "rows"} as the admin API does; with --prompt-cache {"workloads"}.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print the rows as CSV, exact.
@@ -59,7 +66,6 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         asked.since.as_deref().map(|text| span::since(text, now)).transpose().map_err(Failure::usage)?;
     let to = asked.until.as_deref().map(span::until).transpose().map_err(Failure::usage)?;
     let path = configured::journal_path(asked.journal.as_deref(), asked.config.as_deref())?;
-    let rollup = Rollup::new();
     let selection = Selection {
         tenant: asked.tenant.clone(),
         user: asked.user.clone(),
@@ -67,14 +73,20 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         from,
         to,
     };
+    if asked.prompt_cache {
+        return prompt_cache::show(&path, &selection, asked.config.as_deref(), asked.json);
+    }
+    let rollup = Rollup::new();
     records::each(&path, &selection, |record| rollup.add(record))?;
     let report = rollup.query(&Query { by: asked.by.clone(), ..Query::default() });
     if asked.json {
         print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
     } else if asked.csv {
         print(&exact(&asked.by, &report).csv())?;
+    } else if asked.cache {
+        print(&shown(&asked.by, &report, CACHE_COUNTS, answered).render())?;
     } else {
-        print(&shown(&asked.by, &report).render())?;
+        print(&shown(&asked.by, &report, TOKEN_COUNTS, cells).render())?;
         if let Some(told) = measured(&report.totals.sample) {
             print(&told)?;
         }
@@ -82,11 +94,14 @@ pub(super) fn usage(asked: &Usage) -> Ending {
     Ok(Exit::Ok)
 }
 
-/// The table for people, in the shape of `ccusage`.
-fn shown(by: &[By], report: &UsageReport) -> Table {
+/// The table for people; of tokens in the shape of `ccusage`.
+fn shown<const N: usize>(
+    by: &[By],
+    report: &UsageReport,
+    counts: [&'static str; N],
+    cells: impl Fn(&Sums) -> [String; N],
+) -> Table {
     let keys = by.iter().map(|by| Column::Words(title(*by)));
-    let counts =
-        ["Requests", "Input", "Output", "Cache write", "Cache read", "Total tokens", "Cost (USD)", "Saved"];
     let mut table = Table::new(keys.chain(counts.map(Column::Numbers)).collect());
     for row in &report.rows {
         let keys = by.iter().map(|by| match row.key.get(by.name()).map_or("", String::as_str) {
@@ -130,8 +145,15 @@ fn cells(sums: &Sums) -> [String; 8] {
     ]
 }
 
+fn answered(sums: &Sums) -> [String; 6] {
+    let cache = &sums.cache;
+    let counts = [sums.requests, cache.hits, cache.joined, cache.misses, cache.bypassed].map(grouped);
+    let [requests, hits, joined, misses, bypassed] = counts;
+    [requests, hits, joined, misses, bypassed, dollars(cache.saved)]
+}
+
 fn exact(by: &[By], report: &UsageReport) -> Table {
-    const COUNTS: [&str; 9] = [
+    const COUNTS: [&str; 14] = [
         "requests",
         "input_tokens",
         "output_tokens",
@@ -141,6 +163,11 @@ fn exact(by: &[By], report: &UsageReport) -> Table {
         "total_tokens",
         "cost_usd",
         "saved_usd",
+        "cache_hits",
+        "cache_joined",
+        "cache_misses",
+        "cache_bypassed",
+        "cache_saved_usd",
     ];
     let keys = by.iter().map(|by| Column::Words(by.name()));
     let mut table = Table::new(keys.chain(COUNTS.map(Column::Numbers)).collect());
@@ -157,7 +184,11 @@ fn exact(by: &[By], report: &UsageReport) -> Table {
         ];
         let money = [row.sums.cost, row.sums.saved_on_requested()].map(|amount| amount.to_string());
         let keys = by.iter().map(|by| row.key.get(by.name()).cloned().unwrap_or_default());
-        table.row(keys.chain(counts.map(|count| count.to_string())).chain(money).collect());
+        let cache = &row.sums.cache;
+        let did = [cache.hits, cache.joined, cache.misses, cache.bypassed];
+        let text = |count: u64| count.to_string();
+        let cells = keys.chain(counts.map(text)).chain(money).chain(did.map(text));
+        table.row(cells.chain([cache.saved.to_string()]).collect());
     }
     table
 }
@@ -178,3 +209,7 @@ const fn title(by: By) -> &'static str {
 fn read_by(text: &str) -> Result<By, String> {
     text.parse().map_err(|()| "expected hour, day, week, month, tenant, user, model or tier".to_owned())
 }
+
+const TOKEN_COUNTS: [&str; 8] =
+    ["Requests", "Input", "Output", "Cache write", "Cache read", "Total tokens", "Cost (USD)", "Saved"];
+const CACHE_COUNTS: [&str; 6] = ["Requests", "Hits", "Joined", "Misses", "Bypassed", "Saved (USD)"];

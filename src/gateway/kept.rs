@@ -6,7 +6,7 @@
 //! expiries; its key is `tercet:{expired}`.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
@@ -130,7 +130,7 @@ fn shared_json(shared: &Option<Result<Shared, LinkFailure>>) -> Value {
 /// Looks at the shared answers and drops the chosen ones; `None` where answers are not shared.
 async fn go_through(runtime: &Runtime, chosen: &Chosen, expire: bool) -> Option<Result<Shared, LinkFailure>> {
     let link = runtime.answers.as_ref()?;
-    let begun = Instant::now();
+    let begun = runtime.clock.instant();
     let (mut stock, mut cursor) = (Stock::default(), 0);
     loop {
         let part = look_at_part(link, cursor, chosen, expire, runtime.clock.now(), &mut stock).await;
@@ -138,7 +138,7 @@ async fn go_through(runtime: &Runtime, chosen: &Chosen, expire: bool) -> Option<
             Ok(next) => next,
             Err(failure) => return Some(Err(failure)),
         };
-        if cursor == 0 || begun.elapsed() > GO_THROUGH_WITHIN {
+        if cursor == 0 || runtime.clock.instant().duration_since(begun) > GO_THROUGH_WITHIN {
             return Some(Ok(Shared { stock, is_whole: cursor == 0 }));
         }
     }

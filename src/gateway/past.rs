@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of the configuration, which may be another one at the next start: spending is kept by who it was
 //! and when, and counted against levels, ceilings and zones once these are known. Quarters of an hour are fine enough,
-//! as every zone's days begin with one.
+//! as every zone's days begin with one. Only how prompt caches are treated is priced at once, by the catalog of the time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::catalog::Catalog;
 use crate::id::RequestId;
 use crate::journal::{Entry, ExchangeRecord, KeptSums, ObjectType, Recent, ReservationRecord, Rollup, View};
 use crate::money::NanoUsd;
 use crate::tenant::ownership::Ownership;
+use crate::workload::{Care, KeptCare};
 
 /// What was recorded, summed up.
 #[derive(Default)]
@@ -23,7 +25,10 @@ pub(super) struct Past {
     pub(super) recent: Recent,
     pub(super) ownership: Ownership,
     pub(super) spending: Spending,
+    pub(super) care: Care,
     pub(super) batches: MadeBatches,
+    /// What prices the treatment of prompt caches; none where nobody asks for it.
+    catalog: Option<Catalog>,
 }
 
 /// Batches with shares that are not settled, by the exchange that made them.
@@ -81,6 +86,7 @@ struct Kept {
     objects: Vec<(ObjectType, Box<str>, Box<str>)>,
     spenders: Vec<Spender>,
     spent: Vec<KeptSpent>,
+    care: Vec<KeptCare>,
     batches: Vec<(RequestId, MadeBatch)>,
     shares: Vec<(RequestId, RequestId)>,
 }
@@ -113,15 +119,23 @@ impl View for Past {
     fn restore(&mut self, bytes: &[u8]) -> bool {
         let restored = serde_json::from_slice(bytes).ok().and_then(Self::from_kept);
         let Some(past) = restored else { return false };
-        *self = past;
+        *self = Self { catalog: self.catalog.take(), ..past };
         true
     }
 }
 
 impl Past {
+    /// Returns one of nothing, which prices by a catalog.
+    pub(super) fn priced_by(catalog: &Catalog) -> Self {
+        Self { catalog: Some(catalog.clone()), ..Self::default() }
+    }
+
     /// Takes a settled exchange.
     pub(super) fn settled(&mut self, record: Arc<ExchangeRecord>) {
         self.rollup.add(&record);
+        if let Some(catalog) = &self.catalog {
+            self.care.add(&record, catalog);
+        }
         self.spending.add(&record);
         self.batches.settled(&record.request_id);
         for object in &record.objects {
@@ -152,6 +166,7 @@ impl Past {
             objects: self.ownership.claims(),
             spenders,
             spent,
+            care: self.care.kept(),
             batches,
             shares,
         }
@@ -166,10 +181,12 @@ impl Past {
             recent: Recent::default(),
             ownership: Ownership::default(),
             spending: Spending::from_kept(kept.spenders, kept.spent)?,
+            care: Care::from_kept(kept.care),
             batches: MadeBatches {
                 made: kept.batches.into_iter().collect(),
                 open: kept.shares.into_iter().collect(),
             },
+            catalog: None,
         };
         for line in kept.recent {
             past.recent.add(Arc::new(serde_json::from_str(line.get()).ok()?));
@@ -264,7 +281,7 @@ const DAY_S: i64 = 86_400;
 /// Days with spending that are kept; a running month, its zone's edges included, has 33 at most.
 const DAYS_KEPT: usize = 64;
 /// Of what is kept; another one has everything replayed. To be raised when an entry means more than it did.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests;

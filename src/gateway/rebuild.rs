@@ -36,7 +36,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     let workloads = Workloads::default();
     workloads.take(workload::load(&snapshot.config.journal.path.join(workload::FILE))?);
     let shared = shared::shared(&snapshot.config)?;
-    let mut past = Past::default();
+    let mut past = Past::priced_by(&snapshot.catalog);
     let (journal, recovered) = Journal::open_view(&snapshot.config.journal, &clock, &mut past)?;
     let (held, lost): (Vec<_>, Vec<_>) =
         recovered.unsettled.iter().cloned().partition(|held| past.batch_of(held).is_some());
@@ -75,6 +75,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         densities: Densities::default(),
         journal,
         rollup: Arc::new(past.rollup),
+        care: past.care,
         ownership: past.ownership,
         metrics: Arc::new(metrics),
         told: Told::default(),

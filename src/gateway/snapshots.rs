@@ -18,7 +18,8 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
             () = end => return,
             _ = ticks.tick() => {}
         }
-        match tercet.runtime.journal.keep_snapshot(Past::default(), stands).await {
+        let past = Past::priced_by(&tercet.snapshot.load().catalog);
+        match tercet.runtime.journal.keep_snapshot(past, stands).await {
             Ok(found) => {
                 if let Some(place) = found.filter(|_| found != stands) {
                     tracing::info!(seq = place.seq, "a snapshot of the journal's sums is kept");

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Control, changes, kept, spend_limits};
+use super::{Control, care, changes, kept, spend_limits};
 use crate::admin::{
     Access, Budget, Explained, Measured, Overview, Problem, RecentExchange, SetUp, Sources, Spending,
-    TenantSpending, TierShare, UsageQuery,
+    TenantCache, TenantSpending, TierShare, UsageQuery,
 };
 use crate::budget::{self, Estimate};
 use crate::config::{self, Credential};
-use crate::journal::{self, By, ExchangeRecord, Quality, Query, SampleSums, Stream, Sums};
+use crate::journal::{self, By, CacheSums, ExchangeRecord, Quality, Query, SampleSums, Stream, Sums};
 use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
 use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Standing, Unit};
@@ -40,7 +40,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
     let (changed, limits, members, users, answers) = (held(), held(), held(), held(), held());
-    let (workloads, forgetting) = (held(), Arc::clone(control));
+    let (workloads, forgetting, treating) = (held(), Arc::clone(control), held());
     let (control, changing, expiring) = (Arc::clone(control), Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
@@ -58,6 +58,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         workloads: Box::new(move |tenant| self::workloads(&workloads, tenant.as_deref())),
         forget: Box::new(move |who, tenant| forgetting.forget_workloads(who, &tenant)),
         changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),
+        care: Box::new(move |tenant| care::told(&treating, tenant.as_deref())),
         kept: Box::new(move |asked| kept::look(&answers, &asked)),
         expire: Box::new(move |asked| expiring.expire(&asked)),
         journal_head: Box::new(move || journal_head(&head)),
@@ -203,6 +204,7 @@ fn read(tercet: &Tercet) -> Readings {
             write_failures: health.retained + health.dropped,
             head_sequence: head,
         },
+        at_stake: care::readings(tercet),
         sharing: tercet.runtime.accounts.sharing().map(|sharing| {
             let store::SharingReading { holding, unasked, asked } = sharing.reading();
             SharingReading { leases: holding, unasked, asked }
@@ -225,12 +227,13 @@ fn overview(tercet: &Tercet) -> Overview {
     let spent_by = |from| sums_by_tenant(tercet, from);
     let (today_by, month_by) = (spent_by(day), spent_by(month));
     let of = |sums: &[(String, Sums)], name: &str| {
-        sums.iter().find(|(tenant, _)| tenant == name).map_or(NanoUsd::ZERO, |(_, sums)| sums.cost)
+        sums.iter().find(|(tenant, _)| tenant == name).map(|(_, sums)| *sums).unwrap_or_default()
     };
     let tenants = snapshot.config.tenants.keys().map(|name| TenantSpending {
         name: name.clone(),
-        today: of(&today_by, name),
-        month: of(&month_by, name),
+        today: of(&today_by, name).cost,
+        month: of(&month_by, name).cost,
+        cache: cache_of(&of(&today_by, name)),
         budgets: standings(tercet, name, None).into_iter().filter_map(budget_of).collect(),
     });
     Overview {
@@ -243,6 +246,7 @@ fn overview(tercet: &Tercet) -> Overview {
         today: spending(tercet, day),
         month: spending(tercet, month),
         would_save_today: None,
+        prompt_cache_at_stake: care::at_stake(tercet),
         tenants: tenants.collect(),
         recent: recent.iter().map(|record| recent_of(record)).collect(),
         set_up: SetUp {
@@ -252,6 +256,11 @@ fn overview(tercet: &Tercet) -> Overview {
             model: snapshot.config.tiers.opus.clone(),
         },
     }
+}
+
+fn cache_of(sums: &Sums) -> TenantCache {
+    let CacheSums { hits, joined, misses, bypassed: _, saved } = sums.cache;
+    TenantCache { hits, joined, misses, saved }
 }
 
 fn sums_by_tenant(tercet: &Tercet, from: Timestamp) -> Vec<(String, Sums)> {
@@ -283,7 +292,8 @@ fn spending(tercet: &Tercet, from: Timestamp) -> Spending {
         spent: totals.cost,
         baseline_requested: totals.baseline_requested,
         baseline_all_opus: totals.baseline_all_opus,
-        cache_hits: totals.cache_hits,
+        cache_answered: totals.cache.answered(),
+        cache_saved: totals.cache.saved,
         prompt_tokens: totals.usage.prompt_tokens(),
         prompt_cache_read_tokens: totals.usage.cache_read_tokens,
         tiers,
@@ -333,7 +343,7 @@ fn recent_of(record: &ExchangeRecord) -> RecentExchange {
         cost: record.cost_nanousd,
         saved: record.baseline_nanousd.requested - record.cost_nanousd,
         status: record.status,
-        from_cache: record.cache.as_deref() == Some("hit"),
+        from_cache: matches!(record.cache.as_deref(), Some("hit" | "joined")),
     }
 }
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::chain::Stream;
+use super::changes::AdminRecord;
 use super::checkpoint::CheckpointRecord;
-use super::record::{AdminRecord, ExchangeRecord, ObjectRecord, OpenRecord, ReservationRecord};
+use super::record::{ExchangeRecord, ObjectRecord, OpenRecord, ReservationRecord};
 
 /// One record of any kind.
 #[derive(Clone, Debug)]

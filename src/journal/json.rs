@@ -22,7 +22,8 @@ impl Object {
         object
     }
 
-    fn name(&mut self, name: &'static str) -> &mut String {
+    /// Writes a member's name, and returns where its value goes.
+    pub(super) fn member(&mut self, name: &'static str) -> &mut String {
         self.0.push_str(",\"");
         self.0.push_str(name);
         self.0.push_str("\":");
@@ -30,39 +31,39 @@ impl Object {
     }
 
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
-        push_text(self.name(name), value);
+        push_text(self.member(name), value);
     }
 
     /// Writes null for none.
     pub(super) fn maybe(&mut self, name: &'static str, value: Option<&str>) {
         match value {
             Some(value) => self.text(name, value),
-            None => self.name(name).push_str("null"),
+            None => self.member(name).push_str("null"),
         }
     }
 
     /// Writes a word of our own, which needs no escape.
     pub(super) fn word(&mut self, name: &'static str, value: &'static str) {
-        let text = self.name(name);
+        let text = self.member(name);
         text.push('"');
         text.push_str(value);
         text.push('"');
     }
 
     pub(super) fn number(&mut self, name: &'static str, value: i64) {
-        push_number(self.name(name), value);
+        push_number(self.member(name), value);
     }
 
     pub(super) fn count(&mut self, name: &'static str, value: u64) {
-        push_decimal(self.name(name), value);
+        push_decimal(self.member(name), value);
     }
 
     pub(super) fn flag(&mut self, name: &'static str, value: bool) {
-        self.name(name).push_str(if value { "true" } else { "false" });
+        self.member(name).push_str(if value { "true" } else { "false" });
     }
 
     pub(super) fn time(&mut self, name: &'static str, value: Timestamp) {
-        let text = self.name(name);
+        let text = self.member(name);
         text.push('"');
         clock::push_rfc3339(text, value, clock::Precision::Micros);
         text.push('"');
@@ -70,12 +71,12 @@ impl Object {
 
     /// Writes text that is JSON already; null for none.
     pub(super) fn json(&mut self, name: &'static str, value: Option<&str>) {
-        self.name(name).push_str(value.unwrap_or("null"));
+        self.member(name).push_str(value.unwrap_or("null"));
     }
 
     /// Writes an array, one item after the other.
     pub(super) fn list<T>(&mut self, name: &'static str, items: &[T], item: impl Fn(&mut String, &T)) {
-        let text = self.name(name);
+        let text = self.member(name);
         text.push('[');
         for (index, one) in items.iter().enumerate() {
             if index > 0 {
@@ -88,7 +89,7 @@ impl Object {
 
     /// Writes an object of numbers.
     pub(super) fn nested(&mut self, name: &'static str, fields: [(&'static str, i64); 2]) {
-        let text = self.name(name);
+        let text = self.member(name);
         for (index, (name, value)) in fields.into_iter().enumerate() {
             text.push_str(if index == 0 { "{\"" } else { ",\"" });
             text.push_str(name);
@@ -136,7 +137,8 @@ fn push_number(text: &mut String, value: i64) {
     push_decimal(text, value.unsigned_abs());
 }
 
-fn push_decimal(text: &mut String, mut value: u64) {
+/// Appends a whole number.
+pub(super) fn push_decimal(text: &mut String, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut used = 0;
     for digit in digits.iter_mut().rev() {

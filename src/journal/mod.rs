@@ -14,6 +14,7 @@ mod desk;
 mod entry;
 mod instance;
 mod json;
+mod prompt;
 mod recent;
 mod record;
 mod recover;
@@ -40,17 +41,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use chain::{Head, RecordHash, Stream};
-pub use changes::changes;
+pub use changes::{AdminRecord, changes};
 pub use checkpoint::{CheckpointRecord, SigningKey};
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use instance::instance_id;
+pub use prompt::{Marks, PromptRecord};
 pub use recent::{Found, Recent, find};
 pub use record::{
-    AdminRecord, Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome,
-    ReservationRecord, ToolCall, UsageSource,
+    Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome, ReservationRecord,
+    ToolCall, UsageSource,
 };
 pub use recover::{OpenFailure, Recovered, Torn};
-pub use report::{By, Query, Row, Sums, UsageReport};
+pub use report::{By, CacheSums, Query, Row, Sums, UsageReport};
 pub use retention::{Dropped, RetentionFailure};
 pub use rollup::{DaySums, KeptSums, Rollup};
 pub use sample::{Ground, Quality, SampleRecord, SampleSums, Verdict};

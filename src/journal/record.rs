@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::prompt::PromptRecord;
 use super::rfc3339;
 use super::sample::SampleRecord;
 use crate::id::RequestId;
@@ -120,6 +121,12 @@ pub struct ExchangeRecord {
     /// The request of a client that was asked again here; then nobody waited for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<SampleRecord>>,
+    /// What an answer of the response cache would have cost.
+    #[serde(default, skip_serializing_if = "NanoUsd::is_zero")]
+    pub cache_saved_nanousd: NanoUsd,
+    /// What of the prompt the upstream's prompt cache could hold, where it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<Box<PromptRecord>>,
 }
 
 impl ExchangeRecord {
@@ -176,6 +183,8 @@ impl ExchangeRecord {
             levels: Vec::new(),
             objects: Vec::new(),
             sample: None,
+            cache_saved_nanousd: NanoUsd::ZERO,
+            prompt_cache: None,
         }
     }
 
@@ -353,33 +362,6 @@ pub struct ObjectName {
     pub object_type: ObjectType,
     /// The upstream's id of it.
     pub object_id: String,
-}
-
-/// A change of keys, limits, configuration or prices. Secrets never appear in it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename = "admin")]
-pub struct AdminRecord {
-    /// Names a change among all instances.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// When it happened.
-    #[serde(with = "rfc3339")]
-    pub timestamp: Timestamp,
-    /// What was done, such as `reload` or `key.create`.
-    pub action: String,
-    /// Who did it: `token:` and a digest of the admin token, `loopback` where none is needed, `SIGHUP`, or
-    /// `file change`.
-    pub who: String,
-    /// What was changed, such as `tenant:acme` or `key:acme-1`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    /// What it was.
-    pub before: Option<Box<RawValue>>,
-    /// What it is now.
-    pub after: Option<Box<RawValue>>,
-    /// What was laid over the configuration, from which a start restores it; keys are hashes there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub change: Option<Box<RawValue>>,
 }
 
 /// The first record of a stream: where its chain begins.

@@ -86,10 +86,48 @@ pub struct Sums {
     pub baseline_requested: NanoUsd,
     /// What they would have cost on the model of the opus tier.
     pub baseline_all_opus: NanoUsd,
-    /// How many of them were answered from the response cache.
-    pub cache_hits: u64,
+    /// What the response cache did with them.
+    pub cache: CacheSums,
     /// What was learned by asking some of them again elsewhere; its cost is in `cost`.
     pub sample: SampleSums,
+}
+
+/// What the response cache did with exchanges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheSums {
+    /// Answered with a kept answer.
+    pub hits: u64,
+    /// Shared the answer to an identical request on its way.
+    pub joined: u64,
+    /// Looked up and sent.
+    pub misses: u64,
+    /// Not looked up.
+    pub bypassed: u64,
+    /// What those that were answered would have cost.
+    pub saved: NanoUsd,
+}
+
+impl CacheSums {
+    /// Returns what the cache did with one exchange: the journal's word for it, and what that saved.
+    #[must_use]
+    pub fn of(word: Option<&str>, saved: NanoUsd) -> Self {
+        let is = |name: &str| u64::from(word == Some(name));
+        Self { hits: is("hit"), joined: is("joined"), misses: is("miss"), bypassed: is("bypass"), saved }
+    }
+
+    /// Returns how many were answered without being sent.
+    #[must_use]
+    pub const fn answered(&self) -> u64 {
+        self.hits.saturating_add(self.joined)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.hits = self.hits.saturating_add(other.hits);
+        self.joined = self.joined.saturating_add(other.joined);
+        self.misses = self.misses.saturating_add(other.misses);
+        self.bypassed = self.bypassed.saturating_add(other.bypassed);
+        self.saved += other.saved;
+    }
 }
 
 impl Sums {
@@ -100,7 +138,7 @@ impl Sums {
         self.cost += other.cost;
         self.baseline_requested += other.baseline_requested;
         self.baseline_all_opus += other.baseline_all_opus;
-        self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
+        self.cache.add(&other.cache);
         self.sample.add(&other.sample);
     }
 
@@ -114,7 +152,7 @@ impl Sums {
 impl Serialize for Sums {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let sampled = self.sample != SampleSums::default();
-        let mut fields = serializer.serialize_struct("Sums", if sampled { 11 } else { 10 })?;
+        let mut fields = serializer.serialize_struct("Sums", if sampled { 16 } else { 15 })?;
         fields.serialize_field("requests", &self.requests)?;
         fields.serialize_field("input_tokens", &self.usage.input_tokens)?;
         fields.serialize_field("output_tokens", &self.usage.output_tokens)?;
@@ -125,6 +163,11 @@ impl Serialize for Sums {
         fields.serialize_field("cost_usd", &self.cost.to_string())?;
         fields.serialize_field("baseline_requested_nanousd", &self.baseline_requested)?;
         fields.serialize_field("baseline_all_opus_nanousd", &self.baseline_all_opus)?;
+        fields.serialize_field("cache_hits", &self.cache.hits)?;
+        fields.serialize_field("cache_joined", &self.cache.joined)?;
+        fields.serialize_field("cache_misses", &self.cache.misses)?;
+        fields.serialize_field("cache_bypassed", &self.cache.bypassed)?;
+        fields.serialize_field("cache_saved_nanousd", &self.cache.saved)?;
         if sampled {
             fields.serialize_field("shadow_sample", &self.sample)?;
         }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::record::ExchangeRecord;
-use super::report::{By, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
+use super::report::{By, CacheSums, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
 use crate::tier::Tier;
 
 pub use kept::KeptSums;
@@ -85,7 +85,7 @@ impl Rollup {
             cost: record.cost_nanousd,
             baseline_requested: record.baseline_nanousd.requested,
             baseline_all_opus: record.baseline_nanousd.all_opus,
-            cache_hits: u64::from(record.cache.as_deref() == Some("hit")),
+            cache: CacheSums::of(record.cache.as_deref(), record.cache_saved_nanousd),
             sample: sample.unwrap_or_default(),
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +271,7 @@ const fn floor(second: i64, unit: i64) -> i64 {
     second.div_euclid(unit) * unit
 }
 
-/// How many cells are kept, about 75 MB at most.
+/// How many cells are kept, about 80 MB at most.
 const MAX_CELLS: usize = 200_000;
 const OTHER: &str = "_other";
 
@@ -294,6 +294,7 @@ mod tests {
         record.input_tokens = 3;
         record.cost_nanousd = NanoUsd(nanousd);
         record.baseline_nanousd.requested = NanoUsd(5 * nanousd);
+        record.cache = Some("miss".into());
         record
     }
 
@@ -311,10 +312,29 @@ mod tests {
             "key": {"day": "2026-11-20", "user": "ann"}, "requests": 1, "input_tokens": 3, "output_tokens": 0,
             "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0,
             "cost_nanousd": 1_234_567_890, "cost_usd": "1.234567890",
-            "baseline_requested_nanousd": 6_172_839_450_i64, "baseline_all_opus_nanousd": 0
+            "baseline_requested_nanousd": 6_172_839_450_i64, "baseline_all_opus_nanousd": 0, "cache_hits": 0,
+            "cache_joined": 0, "cache_misses": 1, "cache_bypassed": 0, "cache_saved_nanousd": 0
         });
         assert_eq!(value["rows"][0], row);
         assert_eq!(value["rows"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_the_response_cache_did_is_summed_by_tenant() {
+        let rollup = Rollup::new();
+        for (tenant, word, saved) in
+            [("acme", "miss", 0), ("acme", "hit", 7), ("acme", "joined", 8), ("rival", "bypass", 0)]
+        {
+            let mut record = spent("2026-11-20T13:00:00Z", tenant, "ann", 0);
+            (record.cache, record.cache_saved_nanousd) = (Some(word.into()), NanoUsd(saved));
+            rollup.add(&record);
+        }
+        let report = rollup.query(&Query { by: vec![By::Tenant], ..Query::default() });
+        let [acme, rival] = report.rows.as_slice() else { panic!("{report:?}") };
+        let (hits, joined, misses, saved) = (1, 1, 1, NanoUsd(15));
+        assert_eq!(acme.sums.cache, CacheSums { hits, joined, misses, bypassed: 0, saved });
+        assert_eq!((acme.sums.cache.answered(), rival.sums.cache.bypassed), (2, 1));
+        assert_eq!(serde_json::to_value(report.totals).unwrap()["cache_saved_nanousd"], 15);
     }
 
     #[test]

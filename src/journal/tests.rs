@@ -159,6 +159,11 @@ fn records_are_written_as_they_are_declared() {
     full.objects = [ObjectType::Batch, ObjectType::File, ObjectType::Container, ObjectType::Thread]
         .map(|object_type| ObjectName { object_type, object_id: "i".into() })
         .into();
+    full.cache_saved_nanousd = NanoUsd(11);
+    let (workload, head) = (Some("00ff".to_owned()), Some("ff00".to_owned()));
+    let (marks, idle_s) = (Marks::Hour, Some(301));
+    let prompt = PromptRecord { workload, head, head_tokens: 12, marks, before_tokens: 13, idle_s };
+    full.prompt_cache = Some(Box::new(prompt));
     let outcomes = [
         Outcome::Ok,
         Outcome::ClientError,
@@ -171,6 +176,10 @@ fn records_are_written_as_they_are_declared() {
     ];
     for outcome in outcomes {
         full.outcome = outcome;
+        assert_eq!(full.to_json(), serde_json::to_string(&full).unwrap());
+    }
+    for marks in [Marks::None, Marks::FiveMinutes] {
+        full.prompt_cache = Some(Box::new(PromptRecord { marks, ..PromptRecord::default() }));
         assert_eq!(full.to_json(), serde_json::to_string(&full).unwrap());
     }
     let empty = exchanged(&RequestId::generate(), 0);

@@ -93,6 +93,12 @@ impl ExchangeRecord {
         if let Some(sample) = self.sample.as_ref().and_then(|sample| serde_json::to_string(sample).ok()) {
             object.json("sample", Some(&sample));
         }
+        if !self.cache_saved_nanousd.is_zero() {
+            object.number("cache_saved_nanousd", self.cache_saved_nanousd.0);
+        }
+        if let Some(prompt) = &self.prompt_cache {
+            prompt.put(object);
+        }
     }
 }
 

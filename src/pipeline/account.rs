@@ -54,6 +54,8 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.cost_nanousd = bill.cost;
     record.baseline_nanousd = bill.baselines;
     record.price_version = Some(exchange.snapshot.catalog.version().to_owned());
+    record.prompt_cache =
+        exchange.prompt.as_ref().and_then(|prompt| prompt.record(&bill.usage)).map(Box::new);
     record.stream = exchange.asked.stream;
     let now = exchange.tercet.runtime.clock.instant();
     let millis = |instant: std::time::Instant| instant.duration_since(exchange.begun).as_millis();
@@ -75,19 +77,13 @@ pub(super) fn tool_calls(exchange: &Exchange, metered: &Metered) -> Vec<ToolCall
 }
 
 /// Adds an ended exchange to the sums and the metrics, and logs it; returns its line for the journal.
-///
-/// `saved` is what an answer from the cache would have cost.
-pub(super) fn publish(
-    exchange: &Exchange,
-    bill: &Bill,
-    record: ExchangeRecord,
-    saved: Option<NanoUsd>,
-) -> Option<Line> {
+pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) -> Option<Line> {
     let runtime = &exchange.tercet.runtime;
     let record = Arc::new(record);
     runtime.rollup.add(&record);
-    runtime.recent.add(Arc::clone(&record));
     let catalog = &exchange.snapshot.catalog;
+    runtime.care.add(&record, catalog);
+    runtime.recent.add(Arc::clone(&record));
     let model = catalog.model(exchange.sent_model()).map_or("_other", |model| &model.id);
     let tools: Vec<ToolUse<'_>> =
         exchange.asked.tool_results.iter().map(|(name, failed)| ToolUse { name, failed: *failed }).collect();
@@ -109,7 +105,7 @@ pub(super) fn publish(
         baseline_requested: bill.baselines.requested,
         baseline_all_opus: bill.baselines.all_opus,
         rewrite: bill.rewrite,
-        cache_saved: saved.unwrap_or(NanoUsd::ZERO),
+        cache_saved: record.cache_saved_nanousd,
         cache: decision.map(|_| cache_result(exchange.cache)),
         reason: decision.and_then(|decision| decision.reasons.first()).map(|reason| reason.code),
         mode: exchange.mode(),

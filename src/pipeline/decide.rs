@@ -24,7 +24,7 @@ pub struct Course {
     pub(super) past: Past,
     workload: Workload,
     /// Tokens of the prompt before this one; 0 for the first.
-    before_tokens: u64,
+    pub(super) before_tokens: u64,
     /// Bytes of the system prompt and the tools.
     preamble_bytes: u64,
     /// The model that counted the prompt before this one, and what it counted.

@@ -14,6 +14,7 @@ use super::decide::Course;
 use super::escalate::Spoiled;
 use super::estimate::PlainText;
 use super::finish;
+use super::prompt::Prompt;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
 use crate::budget::Estimate;
@@ -77,6 +78,8 @@ pub struct Exchange {
     pub basis: Option<Box<RawValue>>,
     /// Its place in its conversation, until its answer is known.
     pub course: Option<Box<Course>>,
+    /// What of its prompt the upstream's prompt cache may hold, once it is sent.
+    pub prompt: Option<Prompt>,
     /// What the cache did.
     pub cache: CacheResult,
     /// What is held for it.
@@ -148,6 +151,7 @@ impl Exchange {
             decision: None,
             basis: None,
             course: None,
+            prompt: None,
             cache: CacheResult::Bypass,
             reservation: None,
             holding: None,

@@ -111,7 +111,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     record.message_id.clone_from(&metered.message_id);
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
-    let line = account::publish(&exchange, &bill, record, None);
+    let line = account::publish(&exchange, &bill, record);
     Recorded::of(exchange, line)
 }
 
@@ -140,7 +140,8 @@ pub(super) fn finish_shared(
         record.answered_model.clone_from(&facts.answered_model);
         record.message_id.clone_from(&facts.message_id);
     }
-    let line = account::publish(&exchange, &bill, record, saved.map(|saved| saved.cost));
+    record.cache_saved_nanousd = saved.map(|saved| saved.cost).unwrap_or_default();
+    let line = account::publish(&exchange, &bill, record);
     Recorded::of(exchange, line)
 }
 
@@ -180,7 +181,7 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
         record.status = refusal.status.as_u16();
         record.outcome = outcome_of_refusal(refusal);
         record.error_type = Some(refusal.kind.to_owned());
-        let line = account::publish(&exchange, &bill, record, None);
+        let line = account::publish(&exchange, &bill, record);
         Recorded::of(exchange, line).await;
     } else {
         account::log_refusal(&exchange, refusal);
@@ -210,7 +211,7 @@ pub(super) fn abandon(exchange: &mut Exchange) {
     }
     let mut record = account::record(exchange, &bill);
     record.outcome = if sent { Outcome::ProxyError } else { Outcome::ClientAborted };
-    let line = account::publish(exchange, &bill, record, None);
+    let line = account::publish(exchange, &bill, record);
     let appended = exchange.tercet.runtime.journal.append_line(line);
     // Queued already unless the queue is full; only then does somebody have to wait for room.
     if let Ok(runtime) = Handle::try_current() {

@@ -24,6 +24,7 @@ mod listing;
 mod own_limits;
 mod passthrough;
 mod policy;
+mod prompt;
 mod read;
 mod recall;
 mod redact;
@@ -154,6 +155,7 @@ async fn arrange(
             let Some(kept) = fetched else {
                 reserve::hold(exchange, envelope).await?;
                 reserve::record(exchange).await?;
+                prompt::note(exchange, envelope);
                 let spare = escalate::spare(exchange, body).map(Box::new);
                 exchange.sampling = sample::draw(exchange, envelope, body);
                 return Ok(Ready::Send(exchange.splice(envelope, body), keeping, spare));

@@ -23,7 +23,7 @@ use crate::telemetry::{Metrics, Outbox};
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::upstream::{Headroom, Upstream};
-use crate::workload::Workloads;
+use crate::workload::{Care, Workloads};
 
 /// An immutable compiled configuration; swapped whole.
 pub struct Snapshot {
@@ -79,6 +79,8 @@ pub struct Runtime {
     pub journal: Journal,
     /// Sums over it.
     pub rollup: Arc<Rollup>,
+    /// How clients treat the upstream's prompt cache.
+    pub care: Care,
     /// Requests of late that may be made again.
     pub retries: Retries,
     /// Who owns which upstream object.

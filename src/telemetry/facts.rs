@@ -273,6 +273,17 @@ pub struct BudgetReading {
     pub reset_timestamp_s: i64,
 }
 
+/// What one tenant loses by one way of breaking the upstream's prompt cache.
+#[derive(Clone, Debug)]
+pub struct AtStakeReading {
+    /// A configured tenant's name.
+    pub tenant: String,
+    /// Which way.
+    pub cause: &'static str,
+    /// What mending it would have saved, today's and yesterday's requests.
+    pub amount: NanoUsd,
+}
+
 /// The journal's own counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JournalReading {
@@ -306,6 +317,8 @@ pub struct Readings {
     pub reserved: NanoUsd,
     /// The journal's counts.
     pub journal: JournalReading,
+    /// What the prompt caches of tenants lose, by cause.
+    pub at_stake: Vec<AtStakeReading>,
     /// Every Redis that is configured.
     pub redis: Vec<RedisReading>,
     /// How counters are shared with other instances, where they are.

@@ -17,9 +17,9 @@ mod sink;
 mod table;
 
 pub use facts::{
-    AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading, LimitDecision,
-    LimitKind, Outcome, Phase, Readings, RedisReading, SampleResult, SharingReading, ToolUse, UpstreamLimit,
-    Window,
+    AtStakeReading, AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading,
+    LimitDecision, LimitKind, Outcome, Phase, Readings, RedisReading, SampleResult, SharingReading, ToolUse,
+    UpstreamLimit, Window,
 };
 pub use metrics::{InFlight, Metrics};
 pub use outbox::{Notice, Outbox, OutboxReading};

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, TextEncoder};
 
-use super::facts::{BudgetReading, Readings, RedisReading, SharingReading};
+use super::facts::{AtStakeReading, BudgetReading, Readings, RedisReading, SharingReading};
 use super::family::Family;
 use super::metrics::Metrics;
 use super::outbox::OutboxReading;
@@ -48,6 +48,12 @@ impl Metrics {
             name if name == table::REWRITE.name => money(&self.rewrite),
             name if name == table::SAMPLE_COST.name => money(&self.sample_cost),
             name if name == table::CACHE_SAVED.name => money(&self.cache_saved),
+            name if name == table::AT_STAKE.name => {
+                let sample = |one: &AtStakeReading| {
+                    (vec![one.tenant.clone(), one.cause.to_owned()], one.amount.to_string())
+                };
+                readings.at_stake.iter().map(sample).collect()
+            }
             name if name == table::SPEND.name => budgets(readings, |budget| Some(budget.spend.to_string())),
             name if name == table::BUDGET.name => {
                 budgets(readings, |budget| budget.budget.map(|amount| amount.to_string()))

@@ -156,6 +156,8 @@ table! {
         "What the same exchanges would have cost without routing.";
     REWRITE = "prompt_cache_rewrite_cost_usd_total", Kind::MoneyCounter, ["tenant"],
         "What it cost to write prompts anew that were warm at the model a conversation was moved from.";
+    AT_STAKE = "prompt_cache_at_stake_usd", Kind::MoneyGauge, ["tenant", "cause"],
+        "What it would have saved, today and yesterday, not to break the upstream's prompt cache; net.";
     CACHE_SAVED = "response_cache_saved_usd_total", Kind::MoneyCounter, ["tenant"],
         "What answers from the response cache would have cost.";
     ROUTES = "route_decisions_total", Kind::Counter, ["tenant", "requested_tier", "tier", "reason", "mode"],
@@ -241,6 +243,7 @@ const LABELS: &[(&str, &str)] = &[
         "`input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h`; of cost also `other` (web searches, \
          rounding)",
     ),
+    ("cause", "`system-prompt-changes`, `breakpoints-missing`, `ttl-too-short`"),
     ("baseline", "`requested` (the model asked for), `all_opus`"),
     ("reason", "reason codes of the route decision"),
     ("mode", "`off`, `shadow`, `enforce`"),

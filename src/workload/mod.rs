@@ -4,12 +4,14 @@
 //! workload and tier there is a posterior (`posterior`) of how good the answers are, kept in a bounded table by tenant
 //! (`table`) and written down between runs (`written`). [`weigh`] puts together what the text says and what is known.
 
+mod care;
 mod fingerprint;
 mod posterior;
 mod table;
 mod trouble;
 mod written;
 
+pub use care::{Break, Care, Cause, KeptCare, Treatment};
 pub use fingerprint::{Fingerprints, Level, name};
 pub use posterior::{Posterior, Tally};
 pub use table::{Belonging, Known, Outcome, Watched, Workloads};

@@ -29,6 +29,7 @@ pub(super) fn sources(shown: Overview) -> Sources {
         members: Box::new(|_| Vec::new()),
         user: Box::new(|user| Err(Problem::NotFound(user))),
         change: Box::new(|_| Err(Problem::Internal("not in this test".to_owned()))),
+        care: Box::new(|tenant| json!({ "workloads": [], "asked": tenant })),
         kept: Box::new(|asked| json!({ "asked": asked.tenant })),
         expire: Box::new(|asked| Ok(json!({ "subject": asked.which.key, "applied": !asked.dry_run }))),
         journal_head: Box::new(|| json!({"seq": 1})),
@@ -48,6 +49,7 @@ pub(super) fn overview() -> Overview {
         today: spending(),
         month: Spending { spent: money("214.09"), ..spending() },
         would_save_today: None,
+        prompt_cache_at_stake: money("0.0312"),
         tenants: vec![
             tenant(now, "research", "6.120", "25.00", 820),
             tenant(now, "support-bot", "5.410", "5.00", 800),
@@ -56,6 +58,7 @@ pub(super) fn overview() -> Overview {
                 name: "sandbox".to_owned(),
                 today: NanoUsd::ZERO,
                 month: money("3.2"),
+                cache: TenantCache::default(),
                 budgets: vec![],
             },
         ],
@@ -75,7 +78,8 @@ fn spending() -> Spending {
         spent: money("12.84"),
         baseline_requested: money("20.95"),
         baseline_all_opus: money("44.02"),
-        cache_hits: 217,
+        cache_answered: 217,
+        cache_saved: money("1.02"),
         prompt_tokens: 9_000_000,
         prompt_cache_read_tokens: 6_480_000,
         tiers: vec![
@@ -106,6 +110,7 @@ fn tenant(now: Timestamp, name: &str, today: &str, ceiling: &str, warn_at_permil
         name: name.to_owned(),
         today: spent,
         month: NanoUsd(spent.0 * 17),
+        cache: TenantCache { hits: 12, joined: 3, misses: 40, saved: money("0.41") },
         budgets: vec![budget("day", spent, daily, 9), budget("month", NanoUsd(spent.0 * 14), monthly, 249)],
     }
 }

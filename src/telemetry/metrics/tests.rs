@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::facts::{
-    BudgetReading, CostParts, JournalReading, RedisReading, SharingReading, ToolUse, Window,
+    AtStakeReading, BudgetReading, CostParts, JournalReading, RedisReading, SharingReading, ToolUse, Window,
 };
 use super::super::outbox::OutboxReading;
 use super::super::table::{Kind, TABLE, markdown};
@@ -122,6 +122,7 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         }],
         reserved: NanoUsd(5),
         journal: JournalReading { records: 3, write_failures: 1, head_sequence: 99 },
+        at_stake: vec![AtStakeReading { tenant: "a".to_owned(), cause: "ttl-too-short", amount: NanoUsd(7) }],
         redis: vec![RedisReading {
             name: "counters",
             up: true,
@@ -135,6 +136,7 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
     metrics.record_failed_reload();
     let page = metrics.render();
     for line in [
+        "tercet_prompt_cache_at_stake_usd{tenant=\"a\",cause=\"ttl-too-short\"} 0.000000007",
         r#"tercet_tenant_spend_usd{tenant="a\"b\\c",window="month"} 1.234567890"#,
         r#"tercet_tenant_budget_reset_timestamp_seconds{tenant="a\"b\\c",window="month"} 1800000000"#,
         "tercet_reserved_usd 0.000000005",
