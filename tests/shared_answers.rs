@@ -142,18 +142,24 @@ async fn a_redis_that_fails_is_a_miss_and_no_delay() {
         Fault::Says("-LOADING Redis is loading the dataset in memory\r\n"),
         Fault::Says("garbage"),
     ];
+    let link = house.tercet.runtime.answers.clone().unwrap();
     for (number, fault) in faults.into_iter().enumerate() {
-        line.set(fault.clone());
-        let body = ask("claude-haiku-5-5", &format!("write 1{number} words"));
-        let begun = Instant::now();
-        assert_eq!(asked(&house, ACME, &body).await.0, "miss", "{fault:?}");
-        // The wait is at most 50 ms; the rest is room for a busy machine.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{fault:?} took {:?}", begun.elapsed());
-        assert_eq!(asked(&house, ACME, &body).await.0, "hit", "kept here all the same");
-        line.set(Fault::None);
+        let mut quickest = Duration::MAX;
+        for round in 0..3 {
+            until("redis is connected again", || link.is_up()).await;
+            line.set(fault.clone());
+            let body = ask("claude-haiku-5-5", &format!("write {} words", 10 + 3 * number + round));
+            let begun = Instant::now();
+            assert_eq!(asked(&house, ACME, &body).await.0, "miss", "{fault:?}");
+            quickest = quickest.min(begun.elapsed());
+            assert_eq!(asked(&house, ACME, &body).await.0, "hit", "kept here all the same");
+            line.set(Fault::None);
+        }
+        // The wait is at most 50 ms; the rest is room for a busy machine, short of what other calls may wait.
+        assert!(quickest < Duration::from_millis(400), "{fault:?} took {quickest:?}");
     }
     redis.kill();
-    assert_eq!(asked(&house, ACME, &ask("claude-haiku-5-5", "write 20 words")).await.0, "miss");
+    assert_eq!(asked(&house, ACME, &ask("claude-haiku-5-5", "write 40 words")).await.0, "miss");
     house.stop().await;
 }
 
