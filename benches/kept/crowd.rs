@@ -86,9 +86,11 @@ fn memory(runtime: &Runtime, crowd: usize) {
     let gateway = targets::start_gateway(upstream, folder.path(), 2, 0);
     let connections = runtime.block_on(async {
         let mut connections = connect(gateway.address, crowd).await;
-        // Every connection has read and written once, so that its buffers are there.
+        // Every connection has read and written once, so that its buffers are there; nothing large yet.
         for connection in &mut connections {
-            ask(connection, "warm").await;
+            let nowhere =
+                Request::get("/nowhere").header(header::HOST, "gateway").body(Full::default()).unwrap();
+            drop(connection.send_request(nowhere).await.unwrap().into_body().collect().await);
         }
         connections
     });
