@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::report::Sums;
+use super::super::report::{CacheSums, Sums};
 use super::super::sample::SampleSums;
 use super::{Cell, Cells, MAX_CELLS, Rollup};
 use crate::money::NanoUsd;
@@ -22,10 +22,10 @@ pub struct KeptSums {
     named_from: i64,
 }
 
-/// Start, tenant, user, model, tier; requests, cache hits and the five kinds of tokens; cost and both baselines; and
-/// the sample's sums where there are any.
+/// Start, tenant, user, model, tier; requests and the five kinds of tokens; what the cache did, four ways; cost, both
+/// baselines and what the cache saved; and the sample's sums where there are any.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeptCell(i64, Box<str>, Box<str>, Box<str>, Tier, [u64; 7], [i64; 3], Option<KeptSample>);
+struct KeptCell(i64, Box<str>, Box<str>, Box<str>, Tier, [u64; 6], [u64; 4], [i64; 4], Option<KeptSample>);
 
 /// Compared, lost, spared, unclear; spent, as asked, routed, cheaper.
 type KeptSample = ([u64; 4], [i64; 4]);
@@ -64,24 +64,25 @@ fn kept(cells: &BTreeMap<Cell, Sums>) -> Vec<KeptCell> {
         let usage = sums.usage;
         let counts = [
             sums.requests,
-            sums.cache_hits,
             usage.input_tokens,
             usage.cache_read_tokens,
             usage.cache_write_5m_tokens,
             usage.cache_write_1h_tokens,
             usage.output_tokens,
         ];
-        let money = [sums.cost, sums.baseline_requested, sums.baseline_all_opus].map(|amount| amount.0);
+        let CacheSums { hits, joined, misses, bypassed, saved } = sums.cache;
+        let did = [hits, joined, misses, bypassed];
+        let money =
+            [sums.cost, sums.baseline_requested, sums.baseline_all_opus, saved].map(|amount| amount.0);
         let sample = (sums.sample != SampleSums::default()).then(|| kept_sample(&sums.sample));
-        KeptCell(start, tenant, user, model, tier, counts, money, sample)
+        KeptCell(start, tenant, user, model, tier, counts, did, money, sample)
     };
     cells.iter().map(one).collect()
 }
 
 fn cells(kept: Vec<KeptCell>) -> BTreeMap<Cell, Sums> {
-    let one = |KeptCell(start, tenant, user, model, tier, counts, money, sample): KeptCell| {
-        let [requests, cache_hits, input_tokens, cache_read_tokens, written_5m, written_1h, output_tokens] =
-            counts;
+    let one = |KeptCell(start, tenant, user, model, tier, counts, did, money, sample): KeptCell| {
+        let [requests, input_tokens, cache_read_tokens, written_5m, written_1h, output_tokens] = counts;
         let usage = Usage {
             input_tokens,
             cache_read_tokens,
@@ -89,9 +90,11 @@ fn cells(kept: Vec<KeptCell>) -> BTreeMap<Cell, Sums> {
             cache_write_1h_tokens: written_1h,
             output_tokens,
         };
-        let [cost, baseline_requested, baseline_all_opus] = money.map(NanoUsd);
+        let [hits, joined, misses, bypassed] = did;
+        let [cost, baseline_requested, baseline_all_opus, saved] = money.map(NanoUsd);
+        let cache = CacheSums { hits, joined, misses, bypassed, saved };
         let sample = sample.map(sample_of).unwrap_or_default();
-        let sums = Sums { requests, usage, cost, baseline_requested, baseline_all_opus, cache_hits, sample };
+        let sums = Sums { requests, usage, cost, baseline_requested, baseline_all_opus, cache, sample };
         (Cell { start, tenant, user, model, tier }, sums)
     };
     kept.into_iter().map(one).collect()
