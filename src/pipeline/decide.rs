@@ -87,7 +87,6 @@ pub(super) fn decide(
         let bytes = |part: Option<&[u8]>| part.map_or(0, |part| part.len() as u64);
         let preamble_bytes = bytes(envelope.system) + bytes(envelope.tools);
         runtime.conversations.record(&prefixes, past.clone());
-        converse::tell(exchange, &prefixes);
         exchange.course =
             Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes, counted }));
     }
@@ -99,6 +98,13 @@ pub(super) fn decide(
 /// Which model counted the prompt before, and what it counted.
 fn counted(past: &Past) -> Option<(String, u64)> {
     (past.answered && !past.parted).then(|| (past.model.clone(), past.prompt_tokens))
+}
+
+/// Tells the other instances where a request goes that was let through.
+pub(super) fn tell(exchange: &Exchange) {
+    if let Some(course) = &exchange.course {
+        converse::tell(exchange, &course.prefixes);
+    }
 }
 
 /// Remembers that a request went elsewhere after all.

@@ -156,6 +156,7 @@ async fn arrange(
                 reserve::hold(exchange, envelope).await?;
                 reserve::record(exchange).await?;
                 prompt::note(exchange, envelope);
+                decide::tell(exchange);
                 let spare = escalate::spare(exchange, body).map(Box::new);
                 exchange.sampling = sample::draw(exchange, envelope, body);
                 return Ok(Ready::Send(exchange.splice(envelope, body), keeping, spare));
@@ -164,6 +165,7 @@ async fn arrange(
         }
     };
     reserve::hold_request(exchange).await?;
+    decide::tell(exchange);
     Ok(ready)
 }
 
