@@ -251,15 +251,17 @@ impl Tenant {
         entry
     }
 
-    /// Forgets the eighth that was taught longest ago, where the table is full.
+    /// Forgets an eighth where the table is full: what was taught longest ago, and of that first what has too few outcomes to
+    /// speak, or turns that came but once would crowd out what many outcomes taught.
     fn make_room(&mut self) {
         if self.workloads.len() < WORKLOADS_MAX {
             return;
         }
-        let mut taught: Vec<u64> = self.workloads.values().map(|entry| entry.taught).collect();
-        let (_, bound, _) = taught.select_nth_unstable(WORKLOADS_MAX / 8);
+        let worth = |entry: &Entry| (entry.tally.weight() >= OUTCOMES_MIN, entry.taught);
+        let mut worths: Vec<(bool, u64)> = self.workloads.values().map(worth).collect();
+        let (_, bound, _) = worths.select_nth_unstable(WORKLOADS_MAX / 8);
         let bound = *bound;
-        self.workloads.retain(|_, entry| entry.taught > bound);
+        self.workloads.retain(|_, entry| worth(entry) > bound);
     }
 }
 

@@ -69,6 +69,19 @@ fn a_request_of_a_workload_never_seen_is_not_judged_by_its_client() {
 }
 
 #[test]
+fn turns_that_come_but_once_do_not_crowd_out_what_many_outcomes_taught() {
+    let workloads = Workloads::default();
+    taught(&workloads, "acme", [1.0; 3], 20);
+    for number in 0..5_000 {
+        let name: String = format!("{number}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+        let once = Outcome { tier: 0, score: 1.0, weight: 1.0 };
+        workloads.learn("acme", &fingerprints(&format!("You answer for {name}.")), &LOGITS, once);
+    }
+    assert!(workloads.known("acme", &fingerprints("You sort letters.")).is_some());
+    assert!(workloads.written(None).len() <= 4_096);
+}
+
+#[test]
 fn a_full_table_forgets_what_was_taught_longest_ago() {
     let workloads = Workloads::default();
     let teach = |word: usize| {
