@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri, header};
 use jiff::Timestamp;
@@ -98,6 +98,17 @@ pub(super) async fn usage(
 
 pub(super) async fn tenants(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
     blocking(&state, |sources| (sources.tenants)()).await.map(Json)
+}
+
+pub(super) async fn overview(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {
+    blocking(&state, |sources| (sources.overview)().json()).await.map(Json)
+}
+
+pub(super) async fn session(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    blocking(&state, |sources| (sources.session)(id)).await.map(Json)
 }
 
 pub(super) async fn config(State(state): State<AdminState>) -> Result<Json<Value>, Problem> {

@@ -89,6 +89,8 @@ pub struct Sources {
     pub journal_head: Box<dyn Fn() -> Value + Send + Sync>,
     /// What the dashboard shows.
     pub overview: Box<dyn Fn() -> Overview + Send + Sync>,
+    /// What a session of a client has used, and everybody today.
+    pub session: Box<dyn Fn(String) -> Value + Send + Sync>,
 }
 
 /// Who may call.
@@ -125,6 +127,8 @@ pub fn router(sources: Sources, access: Access, clock: Clock) -> Router {
         .route("/metrics", get(api::metrics))
         .route("/admin/v1/usage", get(api::usage))
         .route("/admin/v1/explain", get(api::explain_record).post(api::explain_body))
+        .route("/admin/v1/overview", get(api::overview))
+        .route("/admin/v1/sessions/{id}", get(api::session))
         .route("/admin/v1/config", get(api::config))
         .route("/admin/v1/reload", post(api::reload))
         .route("/admin/v1/prompt-cache", get(care::care))

@@ -1,6 +1,7 @@
 //! What the dashboard shows, as the gateway reads it from the journal's views and the enforcing counters.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::config::Mode;
 use crate::money::NanoUsd;
@@ -177,4 +178,64 @@ pub struct SetUp {
     pub needs_key: bool,
     /// A model id for the examples.
     pub model: String,
+}
+
+impl Overview {
+    /// Returns it as the admin API tells it: money in nano-dollars, times RFC 3339.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "now": self.now.to_string(),
+            "mode": self.mode.name(),
+            "ready": self.ready.is_ok(),
+            "reason": self.ready.as_ref().err(),
+            "policy_version": self.policy_version,
+            "journal_head": self.journal_head,
+            "in_flight": self.in_flight,
+            "today": self.today.json(),
+            "month": self.month.json(),
+            "tenants": self.tenants.iter().map(TenantSpending::json).collect::<Vec<_>>(),
+            "recent": self.recent.iter().map(RecentExchange::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Spending {
+    fn json(&self) -> Value {
+        let tier = |share: &TierShare| json!({ "tier": share.tier, "requests": share.requests, "spent_nanousd": share.spent });
+        json!({
+            "requests": self.requests,
+            "spent_nanousd": self.spent,
+            "baseline_requested_nanousd": self.baseline_requested,
+            "baseline_all_opus_nanousd": self.baseline_all_opus,
+            "cache_hits": self.cache_hits,
+            "prompt_tokens": self.prompt_tokens,
+            "prompt_cache_read_tokens": self.prompt_cache_read_tokens,
+            "tiers": self.tiers.iter().map(tier).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl TenantSpending {
+    fn json(&self) -> Value {
+        let budget = |budget: &Budget| {
+            json!({ "window": budget.window, "spent_nanousd": budget.spent, "ceiling_nanousd": budget.ceiling,
+                "resets_at": budget.resets_at.to_string(), "warn_at_permille": budget.warn_at_permille })
+        };
+        json!({ "name": self.name, "today_nanousd": self.today, "month_nanousd": self.month,
+            "budgets": self.budgets.iter().map(budget).collect::<Vec<_>>() })
+    }
+}
+
+impl RecentExchange {
+    fn json(&self) -> Value {
+        json!({
+            "time": self.time.to_string(), "request_id": self.request_id, "tenant": self.tenant, "user": self.user,
+            "session": self.session, "agent": self.agent, "asked": self.asked, "sent": self.sent,
+            "answered": self.answered, "tier": self.tier, "reasons": self.reasons,
+            "prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens,
+            "cost_nanousd": self.cost, "saved_nanousd": self.saved, "status": self.status,
+            "from_cache": self.from_cache,
+        })
+    }
 }

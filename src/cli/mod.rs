@@ -20,13 +20,18 @@ mod operator;
 mod policy;
 mod prices;
 mod prompt_cache;
+mod reconcile;
 mod records;
 mod replay;
 mod run;
+mod screen;
 mod serving;
 mod simulate;
 mod span;
+mod statusline;
 mod table;
+mod tail;
+mod top;
 mod usage;
 mod workloads;
 
@@ -57,6 +62,10 @@ enum Verb {
     #[command(subcommand)]
     Workloads(workloads::Verb),
     Usage(usage::Usage),
+    Reconcile(reconcile::Reconcile),
+    Statusline(statusline::Statusline),
+    Top(top::Top),
+    Tail(tail::Tail),
     Replay(replay::ReplayVerb),
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -99,6 +108,10 @@ impl Verb {
             Self::Classify(asked) => classify::classify(asked),
             Self::Workloads(asked) => workloads::workloads(asked),
             Self::Usage(asked) => usage::usage(asked),
+            Self::Reconcile(asked) => wait_for(reconcile::reconcile(asked)),
+            Self::Statusline(asked) => wait_for(statusline::statusline(asked)),
+            Self::Top(asked) => wait_for(top::top(asked)),
+            Self::Tail(asked) => tail::tail(asked),
             Self::Keys(asked) => wait_for(keys::keys(asked)),
             Self::Cache(asked) => wait_for(cache::cache(asked)),
             Self::Replay(asked) => replay::replay(asked),

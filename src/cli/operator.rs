@@ -4,6 +4,7 @@
 //! with `--url` the environment variable `TERCET_ADMIN_TOKEN`; it is never an argument.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use http::{Method, Request, header};
@@ -36,6 +37,17 @@ impl Gateway {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        self.ask_within(method, path, body, CALL_TIMEOUT).await
+    }
+
+    /// The same, waiting no longer than said.
+    pub(super) async fn ask_within(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<Value, Failure> {
         let (base, token) = self.address()?;
         let mut request = Request::builder().method(method).uri(format!("{base}{path}"));
         request = request.header(header::CONTENT_TYPE, "application/json");
@@ -48,7 +60,7 @@ impl Gateway {
                 "`{base}` is not the address of an admin listener, such as http://127.0.0.1:8788"
             ))
         })?;
-        let answer = Caller::new().call(request, CALL_TIMEOUT).await.map_err(|reason| Failure {
+        let answer = Caller::new().call(request, patience).await.map_err(|reason| Failure {
             exit: Exit::Unreachable,
             text: format!(
                 "{base} does not answer: {reason}; is the gateway running, and is this its admin listener?"

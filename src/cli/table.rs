@@ -118,6 +118,13 @@ pub(super) fn dollars(amount: NanoUsd) -> String {
     format!("{sign}{}.{:04}", grouped(ten_thousandths / 10_000), ten_thousandths % 10_000)
 }
 
+/// Writes an amount in dollars and whole cents, rounded half up in size: `$1.23`.
+pub(super) fn cents(amount: NanoUsd) -> String {
+    let cents = (amount.0.unsigned_abs() + 5_000_000) / 10_000_000;
+    let sign = if amount.0 < 0 && cents > 0 { "-" } else { "" };
+    format!("{sign}${}.{:02}", grouped(cents / 100), cents % 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 //! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net. Besides, it shows what the
 //! response cache did, and how clients treat the upstream's prompt cache.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,16 +16,17 @@ use super::span;
 use super::table::{Column, Table, dollars, grouped};
 use super::{configured, prompt_cache};
 use crate::clock::Clock;
-use crate::journal::{By, Query, Rollup, SampleSums, Selection, Sums, UsageReport};
+use crate::journal::{By, ExchangeRecord, Row, SampleSums, Selection, Sums, UsageReport};
 
 /// Shows requests, tokens, cost and savings from the journal.
 #[derive(Args, Debug)]
 pub(super) struct Usage {
-    /// One row per hour, day, week, month, tenant, user, model or tier; several with commas.
+    /// One row per hour, day, week, month, tenant, user, model, tier, session or tag; several with commas.
     ///
-    /// Hours older than two days are summed by day.
-    #[arg(long, default_value = "day", value_delimiter = ',', value_parser = read_by)]
-    by: Vec<By>,
+    /// Tags are those of the header `x-tercet-tags`. A request with several tags is in a row of each of them, so
+    /// these rows may sum to more than the total.
+    #[arg(long, default_value = "day", value_delimiter = ',', value_parser = read_part)]
+    by: Vec<Part>,
     /// From this day or time on, or so long ago: 2026-11-20, 2026-11-20T08:00:00Z, 7d.
     #[arg(long, value_name = "D")]
     since: Option<String>,
@@ -60,6 +62,22 @@ pub(super) struct Usage {
     config: Option<PathBuf>,
 }
 
+/// What rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What the gateway keeps sums by as well.
+    Kept(By),
+    Session,
+    Tag,
+}
+
+/// Sums by the values of the parts.
+#[derive(Default)]
+struct Summed {
+    totals: Sums,
+    rows: BTreeMap<Vec<String>, Sums>,
+}
+
 pub(super) fn usage(asked: &Usage) -> Ending {
     let now = Clock::default().now();
     let from =
@@ -76,9 +94,9 @@ pub(super) fn usage(asked: &Usage) -> Ending {
     if asked.prompt_cache {
         return prompt_cache::show(&path, &selection, asked.config.as_deref(), asked.json);
     }
-    let rollup = Rollup::new();
-    records::each(&path, &selection, |record| rollup.add(record))?;
-    let report = rollup.query(&Query { by: asked.by.clone(), ..Query::default() });
+    let mut sums = Summed::default();
+    records::each(&path, &selection, |record| sums.add(&asked.by, record))?;
+    let report = sums.report(&asked.by);
     if asked.json {
         print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
     } else if asked.csv {
@@ -96,12 +114,12 @@ pub(super) fn usage(asked: &Usage) -> Ending {
 
 /// The table for people; of tokens in the shape of `ccusage`.
 fn shown<const N: usize>(
-    by: &[By],
+    by: &[Part],
     report: &UsageReport,
     counts: [&'static str; N],
     cells: impl Fn(&Sums) -> [String; N],
 ) -> Table {
-    let keys = by.iter().map(|by| Column::Words(title(*by)));
+    let keys = by.iter().map(|by| Column::Words(by.title()));
     let mut table = Table::new(keys.chain(counts.map(Column::Numbers)).collect());
     for row in &report.rows {
         let keys = by.iter().map(|by| match row.key.get(by.name()).map_or("", String::as_str) {
@@ -152,7 +170,7 @@ fn answered(sums: &Sums) -> [String; 6] {
     [requests, hits, joined, misses, bypassed, dollars(cache.saved)]
 }
 
-fn exact(by: &[By], report: &UsageReport) -> Table {
+fn exact(by: &[Part], report: &UsageReport) -> Table {
     const COUNTS: [&str; 14] = [
         "requests",
         "input_tokens",
@@ -193,21 +211,80 @@ fn exact(by: &[By], report: &UsageReport) -> Table {
     table
 }
 
-const fn title(by: By) -> &'static str {
-    match by {
-        By::Hour => "Hour",
-        By::Day => "Day",
-        By::Week => "Week",
-        By::Month => "Month",
-        By::Tenant => "Tenant",
-        By::User => "User",
-        By::Model => "Model",
-        By::Tier => "Tier",
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kept(by) => by.name(),
+            Self::Session => "session",
+            Self::Tag => "tag",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Kept(By::Hour) => "Hour",
+            Self::Kept(By::Day) => "Day",
+            Self::Kept(By::Week) => "Week",
+            Self::Kept(By::Month) => "Month",
+            Self::Kept(By::Tenant) => "Tenant",
+            Self::Kept(By::User) => "User",
+            Self::Kept(By::Model) => "Model",
+            Self::Kept(By::Tier) => "Tier",
+            Self::Session => "Session",
+            Self::Tag => "Tag",
+        }
+    }
+
+    /// What an exchange is of; several where it has several tags.
+    fn of(self, record: &ExchangeRecord) -> Vec<String> {
+        match self {
+            Self::Kept(by) => vec![by.of(record)],
+            Self::Session => vec![record.session_id.clone().unwrap_or_default()],
+            Self::Tag if record.tags.is_empty() => vec![String::new()],
+            Self::Tag => {
+                let mut tags = record.tags.clone();
+                tags.sort_unstable();
+                tags.dedup();
+                tags
+            }
+        }
     }
 }
 
-fn read_by(text: &str) -> Result<By, String> {
-    text.parse().map_err(|()| "expected hour, day, week, month, tenant, user, model or tier".to_owned())
+impl Summed {
+    fn add(&mut self, by: &[Part], record: &ExchangeRecord) {
+        let sums = Sums::of(record);
+        self.totals.add(&sums);
+        let mut keys = vec![Vec::new()];
+        for part in by {
+            let values = part.of(record);
+            keys = keys
+                .into_iter()
+                .flat_map(|key: Vec<String>| {
+                    values.iter().map(move |value| key.iter().chain([value]).cloned().collect())
+                })
+                .collect();
+        }
+        for key in keys {
+            self.rows.entry(key).or_default().add(&sums);
+        }
+    }
+
+    fn report(self, by: &[Part]) -> UsageReport {
+        let names = || by.iter().map(|part| part.name());
+        let rows = self.rows.into_iter().map(|(key, sums)| Row { key: names().zip(key).collect(), sums });
+        UsageReport { totals: self.totals, rows: rows.collect() }
+    }
+}
+
+fn read_part(text: &str) -> Result<Part, String> {
+    match text {
+        "session" => Ok(Part::Session),
+        "tag" => Ok(Part::Tag),
+        _ => text.parse().map(Part::Kept).map_err(|()| {
+            "expected hour, day, week, month, tenant, user, model, tier, session or tag".to_owned()
+        }),
+    }
 }
 
 const TOKEN_COUNTS: [&str; 8] =

@@ -13,6 +13,7 @@ mod leases;
 mod past;
 mod plan;
 mod problem;
+mod readings;
 mod rebuild;
 mod retention;
 mod shared;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Control, care, changes, kept, spend_limits};
+use super::{Control, care, changes, kept, readings, spend_limits};
 use crate::admin::{
     Access, Budget, Explained, Measured, Overview, Problem, RecentExchange, SetUp, Sources, Spending,
     TenantCache, TenantSpending, TierShare, UsageQuery,
@@ -19,8 +19,8 @@ use crate::config::{self, Credential};
 use crate::journal::{self, By, CacheSums, ExchangeRecord, Quality, Query, SampleSums, Stream, Sums};
 use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
-use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Standing, Unit};
-use crate::telemetry::{BudgetReading, JournalReading, Readings, RedisReading, SharingReading, Window};
+use crate::store::{Cell, Claim, Period, Standing, Unit};
+use crate::telemetry::Window;
 use crate::workload::Written;
 
 /// Who may call the admin API.
@@ -33,13 +33,16 @@ pub(super) fn access(tercet: &Arc<Tercet>, listen: SocketAddr) -> Access {
 /// Returns the functions behind the admin API.
 pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     let held = || Arc::clone(tercet);
-    let readings = held();
     // The metrics live in the runtime; a strong handle inside them would keep it alive for ever.
-    let weak = Arc::downgrade(&readings);
-    tercet.runtime.metrics.read_from(move || weak.upgrade().map(|tercet| read(&tercet)).unwrap_or_default());
+    let weak = Arc::downgrade(tercet);
+    tercet
+        .runtime
+        .metrics
+        .read_from(move || weak.upgrade().map(|tercet| readings::read(&tercet)).unwrap_or_default());
     let (usage, metrics, ready, tenants) = (held(), held(), held(), held());
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
-    let (changed, limits, members, users, answers) = (held(), held(), held(), held(), held());
+    let (changed, limits, members, users, answers, sessions) =
+        (held(), held(), held(), held(), held(), held());
     let (workloads, forgetting, treating) = (held(), Arc::clone(control), held());
     let (control, changing, expiring) = (Arc::clone(control), Arc::clone(control), Arc::clone(control));
     Sources {
@@ -63,6 +66,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         expire: Box::new(move |asked| expiring.expire(&asked)),
         journal_head: Box::new(move || journal_head(&head)),
         overview: Box::new(move || self::overview(&overview)),
+        session: Box::new(move |id| session(&sessions, &id)),
     }
 }
 
@@ -181,44 +185,6 @@ pub(super) fn standings(tercet: &Tercet, tenant: &str, user: Option<&str>) -> Ve
     of_money.collect()
 }
 
-fn read(tercet: &Tercet) -> Readings {
-    let snapshot = tercet.snapshot.load();
-    let budgets = snapshot.config.tenants.keys().flat_map(|name| {
-        standings(tercet, name, None).into_iter().map(move |(period, standing, _)| BudgetReading {
-            tenant: name.clone(),
-            window: window(period),
-            spend: amount(standing.used),
-            reserved: amount(standing.reserved),
-            overshoot: amount(standing.unheld),
-            budget: standing.ceiling.map(amount),
-            reset_timestamp_s: standing.resets_at.as_second(),
-        })
-    });
-    let health = tercet.runtime.journal.health();
-    let head = tercet.runtime.journal.head(Stream::Exchanges).seq;
-    Readings {
-        budgets: budgets.collect(),
-        reserved: amount(tercet.runtime.accounts.reserved_total().nanousd),
-        journal: JournalReading {
-            records: head,
-            write_failures: health.retained + health.dropped,
-            head_sequence: head,
-        },
-        at_stake: care::readings(tercet),
-        sharing: tercet.runtime.accounts.sharing().map(|sharing| {
-            let store::SharingReading { holding, unasked, asked } = sharing.reading();
-            SharingReading { leases: holding, unasked, asked }
-        }),
-        outbox: tercet.runtime.outbox.reading(),
-        redis: tercet.runtime.links().map(|link| redis_reading(link)).collect(),
-    }
-}
-
-fn redis_reading(link: &Link) -> RedisReading {
-    let LinkReading { purpose, up, round_trips, failures } = link.reading();
-    RedisReading { name: purpose, up, round_trips, failures: failures.to_vec() }
-}
-
 fn overview(tercet: &Tercet) -> Overview {
     let snapshot = tercet.snapshot.load();
     let now = tercet.runtime.clock.now();
@@ -261,6 +227,22 @@ fn overview(tercet: &Tercet) -> Overview {
 fn cache_of(sums: &Sums) -> TenantCache {
     let CacheSums { hits, joined, misses, bypassed: _, saved } = sums.cache;
     TenantCache { hits, joined, misses, saved }
+}
+
+/// Sums a session over the tenants that name it.
+fn session(tercet: &Tercet, id: &str) -> Value {
+    let found = tercet.runtime.recent.session(id);
+    let mut sums = Sums::default();
+    for (_, one) in &found {
+        sums.add(&one.sums);
+    }
+    let known = !found.is_empty();
+    json!({
+        "session": known.then_some(sums),
+        "last": found.iter().map(|(_, one)| one.last).max().map(|last| last.to_string()),
+        "tenants": found.iter().map(|(tenant, _)| tenant).collect::<Vec<_>>(),
+        "today": tercet.runtime.rollup.day(tercet.runtime.clock.now()).totals,
+    })
 }
 
 fn sums_by_tenant(tercet: &Tercet, from: Timestamp) -> Vec<(String, Sums)> {
@@ -358,11 +340,11 @@ fn start_of(now: Timestamp, month: bool) -> Timestamp {
     date.to_zoned(TimeZone::UTC).map_or(now, |start| start.timestamp())
 }
 
-fn amount(nanousd: u64) -> NanoUsd {
+pub(super) fn amount(nanousd: u64) -> NanoUsd {
     NanoUsd(i64::try_from(nanousd).unwrap_or(i64::MAX))
 }
 
-const fn window(period: Period) -> Window {
+pub(super) const fn window(period: Period) -> Window {
     match period {
         Period::Day => Window::Day,
         Period::Week => Window::Week,

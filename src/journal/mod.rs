@@ -3,7 +3,8 @@
 //! Two streams of JSON lines in segments, `PATH/exchanges/*.jsonl` and `PATH/admin/*.jsonl`: `record` says what
 //! is written, `chain` how lines hold together, `checkpoint` who signs for them, `desk`, `writer` and `tail` how they
 //! reach the disk, `recover` how a start reads them back and `snapshot` what spares it, `verify` how an auditor does,
-//! `retention` what is dropped and what stays of it, `rollup` and `recent` are the views in memory. It
+//! `retention` what is dropped and what stays of it, `rollup`, `recent` and `sessions` are the views in memory, `follow`
+//! is for who watches it. It
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
@@ -12,6 +13,7 @@ mod changes;
 mod checkpoint;
 mod desk;
 mod entry;
+mod follow;
 mod instance;
 mod json;
 mod prompt;
@@ -24,6 +26,7 @@ mod rfc3339;
 mod rollup;
 mod sample;
 mod segment;
+mod sessions;
 mod snapshot;
 mod sweep;
 mod tail;
@@ -44,6 +47,7 @@ pub use chain::{Head, RecordHash, Stream};
 pub use changes::{AdminRecord, changes};
 pub use checkpoint::{CheckpointRecord, SigningKey};
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
+pub use follow::Follower;
 pub use instance::instance_id;
 pub use prompt::{Marks, PromptRecord};
 pub use recent::{Found, Recent, find};
@@ -56,6 +60,7 @@ pub use report::{By, CacheSums, Query, Row, Sums, UsageReport};
 pub use retention::{Dropped, RetentionFailure};
 pub use rollup::{DaySums, KeptSums, Rollup};
 pub use sample::{Ground, Quality, SampleRecord, SampleSums, Verdict};
+pub use sessions::SessionSums;
 pub use snapshot::{SnapshotPlace, View};
 pub use verify::{Selection, Verified, export, head, signed_heads, verify};
 pub use walk::{Finding, FindingKind, WalkFailure};
@@ -91,6 +96,8 @@ pub struct Health {
     pub retained: u64,
     /// Records given up since the start, because no more could be kept.
     pub dropped: u64,
+    /// Writes and syncs that failed since the start.
+    pub failures: u64,
 }
 
 impl Journal {
@@ -201,6 +208,7 @@ impl Journal {
             is_healthy: self.exchanges.is_healthy() && self.admin.is_healthy(),
             retained: one.retained() + other.retained(),
             dropped: one.dropped() + other.dropped(),
+            failures: one.failures() + other.failures(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The last exchanges, for the dashboard's list, and the search for one by its id.
+//! The last exchanges, for the dashboard's list, and the search for one by its id; the last sessions.
 //!
 //! The ring holds the last [`RING_RECORDS`] records; older ones are searched for in the segments, newest file
 //! first. The search reads files and blocks; it does not verify the chain.
@@ -13,11 +13,13 @@ use memchr::memmem;
 use super::chain::{Line, Stream};
 use super::record::ExchangeRecord;
 use super::segment::{self, Lines};
+use super::sessions::{SessionSums, Sessions};
 
 /// A ring of the last exchanges, shared.
 #[derive(Debug, Default)]
 pub struct Recent {
     records: Mutex<VecDeque<Arc<ExchangeRecord>>>,
+    sessions: Sessions,
 }
 
 /// An exchange found in the journal.
@@ -37,6 +39,7 @@ impl Recent {
         if record.sample.is_some() {
             return;
         }
+        self.sessions.add(&record);
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() >= RING_RECORDS {
             records.pop_front();
@@ -49,6 +52,12 @@ impl Recent {
     pub fn last(&self, count: usize) -> Vec<Arc<ExchangeRecord>> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.iter().rev().take(count).cloned().collect()
+    }
+
+    /// Returns what a session has used, by tenant; of the last 10,000 sessions.
+    #[must_use]
+    pub fn session(&self, session: &str) -> Vec<(String, SessionSums)> {
+        self.sessions.get(session)
     }
 
     /// Returns the exchange with this id, ours or the upstream's, if it is among the last.

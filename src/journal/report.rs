@@ -11,6 +11,7 @@ use jiff::tz::Offset;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::record::ExchangeRecord;
 use super::sample::SampleSums;
 use crate::money::NanoUsd;
 use crate::usage::Usage;
@@ -131,6 +132,21 @@ impl CacheSums {
 }
 
 impl Sums {
+    /// Returns those of one exchange.
+    #[must_use]
+    pub fn of(record: &ExchangeRecord) -> Self {
+        let sample = record.sample.as_ref().map(|sample| sample.sums(record.cost_nanousd));
+        Self {
+            requests: u64::from(sample.is_none()),
+            usage: record.usage(),
+            cost: record.cost_nanousd,
+            baseline_requested: record.baseline_nanousd.requested,
+            baseline_all_opus: record.baseline_nanousd.all_opus,
+            cache: CacheSums::of(record.cache.as_deref(), record.cache_saved_nanousd),
+            sample: sample.unwrap_or_default(),
+        }
+    }
+
     /// Adds other sums.
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
@@ -194,6 +210,21 @@ impl Serialize for SampleSums {
 }
 
 impl By {
+    /// Returns what an exchange is of.
+    #[must_use]
+    pub fn of(self, record: &ExchangeRecord) -> String {
+        match self {
+            Self::Hour | Self::Day | Self::Week | Self::Month => {
+                let second = record.timestamp.as_second();
+                period(self, second.div_euclid(HOUR_S) * HOUR_S)
+            }
+            Self::Tenant => record.tenant.clone(),
+            Self::User => record.user_id.clone().unwrap_or_default(),
+            Self::Model => record.sent_model.as_ref().unwrap_or(&record.requested_model).clone(),
+            Self::Tier => record.tier.to_string(),
+        }
+    }
+
     /// Returns the name used in queries and keys.
     #[must_use]
     pub const fn name(self) -> &'static str {

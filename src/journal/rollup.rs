@@ -78,16 +78,7 @@ impl Rollup {
             model: record.sent_model.as_deref().unwrap_or(&record.requested_model).into(),
             tier: record.tier,
         };
-        let sample = record.sample.as_ref().map(|sample| sample.sums(record.cost_nanousd));
-        let sums = Sums {
-            requests: u64::from(sample.is_none()),
-            usage: record.usage(),
-            cost: record.cost_nanousd,
-            baseline_requested: record.baseline_nanousd.requested,
-            baseline_all_opus: record.baseline_nanousd.all_opus,
-            cache: CacheSums::of(record.cache.as_deref(), record.cache_saved_nanousd),
-            sample: sample.unwrap_or_default(),
-        };
+        let sums = Sums::of(record);
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.add(cell, &sums, self.max_cells);
     }

@@ -43,6 +43,7 @@ pub(super) struct State {
     is_syncing: AtomicBool,
     retained: AtomicU64,
     dropped: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl State {
@@ -61,6 +62,11 @@ impl State {
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes and syncs that failed since the start; never falls.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 }
 
@@ -92,6 +98,7 @@ impl Writer {
             is_syncing: AtomicBool::new(false),
             retained: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         });
         let current = Arc::new(Mutex::new(tail.file()));
         let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
@@ -172,6 +179,7 @@ impl Writer {
 
     fn fail(&mut self, error: &io::Error) {
         self.state.retained.store(self.kept.len() as u64, Ordering::Relaxed);
+        self.state.failures.fetch_add(1, Ordering::Relaxed);
         if !self.state.is_failing.swap(true, Ordering::AcqRel) {
             tracing::error!(%error, records = self.kept.len(), "the journal cannot be written");
         }
@@ -229,6 +237,7 @@ fn keep_synced(
         if let Err(error) = synced {
             tracing::error!(%error, "the journal could not be synced; restart to check what is on the disk");
             state.is_unsynced.store(true, Ordering::Release);
+            state.failures.fetch_add(1, Ordering::Relaxed);
         }
         thread::sleep(interval);
     }

@@ -88,6 +88,7 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
     let tools: Vec<ToolUse<'_>> =
         exchange.asked.tool_results.iter().map(|(name, failed)| ToolUse { name, failed: *failed }).collect();
     let decision = exchange.decision.as_ref();
+    let served = matches!(record.outcome, journal::Outcome::Ok | journal::Outcome::ClientAborted);
     runtime.metrics.record_exchange(&ExchangeFacts {
         tenant: exchange.tenant(),
         model,
@@ -95,6 +96,10 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
             .model(exchange.requested_model())
             .map_or(crate::tier::Tier::Other, |model| model.tier),
         tier: exchange.tier(),
+        decided_tier: match (decision, exchange.mode()) {
+            (Some(decision), Mode::Shadow) => decision.decided().tier,
+            _ => exchange.tier(),
+        },
         outcome: outcome(record.outcome),
         stream: record.stream,
         duration: Some(runtime.clock.instant().duration_since(exchange.begun)),
@@ -111,6 +116,9 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
         mode: exchange.mode(),
         unpriced: bill.unpriced,
         tools: &tools,
+        // A client that tries again after a refusal sends the same results again.
+        failed_thrice: if served { &exchange.asked.failed_thrice } else { &[] },
+        difficulty: exchange.difficulty,
     });
     runtime.metrics.record_overhead(Phase::Total, exchange.overhead());
     for (phase, time) in &exchange.phases {
@@ -152,6 +160,7 @@ fn publish_aside(
         model,
         requested_tier: record.tier,
         tier: record.tier,
+        decided_tier: record.tier,
         outcome: outcome(record.outcome),
         stream: false,
         duration: None,
@@ -168,6 +177,8 @@ fn publish_aside(
         mode: Mode::Off,
         unpriced,
         tools: &[],
+        failed_thrice: &[],
+        difficulty: None,
     };
     count(&runtime.metrics, &facts);
     let request_id = record.request_id.clone();

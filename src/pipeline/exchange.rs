@@ -23,7 +23,7 @@ use crate::config::{self, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
-use crate::telemetry::{self, Phase};
+use crate::telemetry::{self, Mechanism, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody};
@@ -72,6 +72,8 @@ pub struct Exchange {
     pub asked: Asked,
     /// The workload it belongs to, once classified.
     pub workload: Option<Belonging>,
+    /// How difficult it is, 0 to 1,000, and what said so, once classified.
+    pub difficulty: Option<(Mechanism, u16)>,
     /// Where it goes, once decided.
     pub decision: Option<RouteDecision>,
     /// What that was decided from, for the journal.
@@ -123,6 +125,8 @@ pub struct Asked {
     pub thread: Option<Option<String>>,
     /// Tools called in the turn before, and whether their results were errors.
     pub tool_results: Vec<(String, bool)>,
+    /// Tools whose result failed for the third time in a row with this request.
+    pub failed_thrice: Vec<String>,
     /// Terms the request asks for.
     pub terms: Terms,
     /// Its prompt, where that is text and nothing else.
@@ -148,6 +152,7 @@ impl Exchange {
             identity: None,
             asked: Asked::default(),
             workload: None,
+            difficulty: None,
             decision: None,
             basis: None,
             course: None,
@@ -184,6 +189,7 @@ impl Exchange {
                 .as_ref()
                 .map(|thread| thread.previous_message_id.as_ref().map(ToString::to_string)),
             tool_results: calls.zip(history.last_tool_results.iter().copied()).collect(),
+            failed_thrice: history.failed_thrice.iter().map(ToString::to_string).collect(),
             terms: terms_of(envelope),
             plain: None,
         };

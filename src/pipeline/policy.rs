@@ -13,8 +13,8 @@ use crate::classify::{self, RequestHints};
 use crate::config::Credential;
 use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
-use crate::telemetry::{LimitDecision, LimitKind};
-use crate::tier::Complexity;
+use crate::telemetry::{LimitDecision, LimitKind, Mechanism};
+use crate::tier::{Complexity, Judged, Reason};
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
 use crate::wire::{file_ids, headers};
@@ -120,7 +120,21 @@ pub(super) fn classify(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Comp
     let known = exchange.tercet.runtime.workloads.known(exchange.tenant(), &fingerprints);
     let spoke = known.as_ref().map(|known| known.fingerprint);
     exchange.workload = Some(Belonging { fingerprints, spoke, logits: judged.logits });
-    workload::weigh(&judged, known.as_ref())
+    let complexity = workload::weigh(&judged, known.as_ref());
+    exchange.difficulty = Some((mechanism(&judged, &complexity), complexity.score_permille));
+    complexity
+}
+
+/// Returns what the last word on a request's difficulty was.
+fn mechanism(judged: &Judged, complexity: &Complexity) -> Mechanism {
+    let spoke = complexity.reasons.last().map(|reason| reason.code);
+    let is = |reason: Option<Reason>| reason.is_some_and(|reason| Some(reason.code) == spoke);
+    match spoke {
+        _ if is(judged.hinted) => Mechanism::Hint,
+        _ if is(judged.formed) => Mechanism::Form,
+        Some("text") | None => Mechanism::Text,
+        Some(_) => Mechanism::Workload,
+    }
 }
 
 /// Returns the workloads a request may belong to.

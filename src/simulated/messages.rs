@@ -201,6 +201,7 @@ fn finish(
             tokens: *tokens,
             web_searches: if last { terms.web_searches } else { 0 },
             nanousd: 0,
+            at_ms: 0,
             complete: true,
         };
         let terms = Terms { web_searches: call.web_searches, ..terms };

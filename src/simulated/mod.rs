@@ -25,6 +25,7 @@ mod prices;
 mod prompt_cache;
 mod readers;
 mod reply;
+mod reports;
 mod rules;
 mod schema;
 mod serve;

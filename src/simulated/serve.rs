@@ -18,7 +18,7 @@ use super::reply::Event;
 use super::shape::Endpoint;
 use super::state::{Seen, Settlement, State};
 use super::wire::Faults;
-use super::{batches, control, files, listing, messages};
+use super::{batches, control, files, listing, messages, reports};
 
 /// What an endpoint gives back.
 #[derive(Debug)]
@@ -79,7 +79,9 @@ fn identify(
     let key = if path == "/" {
         String::new()
     } else {
-        call::key(&parts.headers, state.options.accepted_keys.as_deref())?
+        // Keys of administration are keys of their own.
+        let accepted = state.options.accepted_keys.as_deref().filter(|_| reports::named(path).is_none());
+        call::key(&parts.headers, accepted)?
     };
     let version = if path == "/" { call::Version::October2026 } else { call::version(&parts.headers)? };
     Ok(Call {
@@ -143,6 +145,9 @@ fn route(call: &Call, script: &[Behaviour], state: &State) -> Result<Payload, Fa
                 Payload::Bytes(Bytes::from(lines), "application/x-jsonl".to_owned())
             }
         });
+    }
+    if let Some(report) = reports::named(path) {
+        return reports::route(report, call, state).map(Payload::Json);
     }
     if let Some(rest) = below("/v1/models") {
         return listing::route(&rest, call, state).map(Payload::Json);

@@ -61,6 +61,8 @@ pub struct BilledCall {
     pub web_searches: u64,
     /// The price in nano-dollars.
     pub nanousd: u64,
+    /// When it was billed, in milliseconds since 1970.
+    pub at_ms: i64,
     /// False where the client went away or the stream was cut before its end.
     pub complete: bool,
 }
@@ -160,12 +162,14 @@ impl State {
     /// Bills what went out: all of it, or `sent` of `total` pieces of the output.
     pub(super) fn settle(&self, settlement: Settlement, sent: u64, total: u64) {
         let complete = sent >= total;
+        let at_ms = self.now_ms();
         let mut memory = self.memory();
         for (mut call, terms) in settlement.calls {
             if !complete {
                 call.tokens.output_tokens = call.tokens.output_tokens * sent / total.max(1);
             }
             call.complete = complete;
+            call.at_ms = at_ms;
             call.nanousd = super::prices::nanousd(&call.model, &call.tokens, terms);
             push(&mut memory.bill, call, 100_000);
         }

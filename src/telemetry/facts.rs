@@ -99,6 +99,19 @@ pub enum Phase {
     Total,
 }
 
+/// What said how difficult a request is; the label `mechanism`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The client named the call as a small one.
+    Hint,
+    /// The request's form.
+    Form,
+    /// The trained model of its text.
+    Text,
+    /// What its workload has taught.
+    Workload,
+}
+
 /// What was asked of a limit; the label `limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitKind {
@@ -163,6 +176,7 @@ names! {
         Overloaded = "overloaded", ServerError = "server_error", ConnectFailed = "connect_failed",
         TimedOut = "timed_out", Broken = "broken";
     Phase: Parse = "parse", Limits = "limits", Classify = "classify", Cache = "cache", Total = "total";
+    Mechanism: Hint = "hint", Form = "form", Text = "text", Workload = "workload";
     LimitKind: Requests = "requests", InputTokens = "input_tokens", OutputTokens = "output_tokens",
         Concurrency = "concurrency", Budget = "budget", Quota = "quota";
     LimitDecision: Allowed = "allowed", Refused = "refused";
@@ -220,6 +234,8 @@ pub struct ExchangeFacts<'a> {
     pub requested_tier: Tier,
     /// The tier sent to.
     pub tier: Tier,
+    /// The tier of the route decision: the same, but in shadow mode the one it would have been sent to.
+    pub decided_tier: Tier,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether the answer was streamed.
@@ -252,6 +268,10 @@ pub struct ExchangeFacts<'a> {
     pub unpriced: bool,
     /// Results of tools in the request.
     pub tools: &'a [ToolUse<'a>],
+    /// Tools whose result failed for the third time in a row with this request.
+    pub failed_thrice: &'a [String],
+    /// Difficulty, 0 to 1,000, and what said so; `None` where nothing was classified.
+    pub difficulty: Option<(Mechanism, u16)>,
 }
 
 /// The state of one budget.
@@ -284,12 +304,23 @@ pub struct AtStakeReading {
     pub amount: NanoUsd,
 }
 
+/// How much of one limit is used.
+#[derive(Clone, Debug)]
+pub struct LimitReading {
+    /// A configured tenant's name.
+    pub tenant: String,
+    /// `requests`, `input_tokens`, `output_tokens`, `concurrency`, `daily_tokens` or `monthly_tokens`.
+    pub limit: &'static str,
+    /// Used of it, in millionths of the ceiling; above 1,000,000 where the last request exceeded it.
+    pub used_millionths: u64,
+}
+
 /// The journal's own counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JournalReading {
     /// Records written since start.
     pub records: u64,
-    /// Writes that failed since start.
+    /// Writes and syncs that failed since start.
     pub write_failures: u64,
     /// Sequence number of the last record.
     pub head_sequence: u64,
@@ -313,6 +344,8 @@ pub struct RedisReading {
 pub struct Readings {
     /// Every budget of every tenant.
     pub budgets: Vec<BudgetReading>,
+    /// Every limit and quota of every tenant.
+    pub limits: Vec<LimitReading>,
     /// Money held for requests in flight; zero when idle.
     pub reserved: NanoUsd,
     /// The journal's counts.

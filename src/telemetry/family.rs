@@ -22,6 +22,7 @@ use super::table::{FREE_LABELS, Kind, Row};
 pub(super) struct SeriesCap {
     used: AtomicUsize,
     named_max: usize,
+    series_max: usize,
     dropped: IntCounterVec,
 }
 
@@ -38,7 +39,19 @@ type Make<M> = Box<dyn Fn(&[&str]) -> Option<M> + Send + Sync>;
 
 impl SeriesCap {
     pub(super) fn new(series_max: usize, dropped: IntCounterVec) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), named_max: series_max / 4 * 3, dropped })
+        Arc::new(Self { used: AtomicUsize::new(0), named_max: series_max / 4 * 3, series_max, dropped })
+    }
+
+    /// Returns how many series there is room for beside those that are counted.
+    pub(super) fn room(&self) -> usize {
+        self.series_max.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Counts label sets of a metric that have no series of their own.
+    pub(super) fn drop_sets(&self, row: &Row, sets: u64) {
+        if let Ok(counter) = self.dropped.get_metric_with_label_values(&[row.name]) {
+            counter.inc_by(sets);
+        }
     }
 
     /// Takes `series` of the cap for a set with open labels, or says that there is no room.
@@ -78,9 +91,7 @@ impl<M: Clone> Family<M> {
         if self.cap.admit(self.row.series()) {
             return self.insert(key, &values);
         }
-        if let Ok(counter) = self.cap.dropped.get_metric_with_label_values(&[self.row.name]) {
-            counter.inc();
-        }
+        self.cap.drop_sets(self.row, 1);
         let key = folded.join(SEPARATOR);
         match self.known.get(key.as_str()).map(|cell| cell.clone()) {
             Some(cell) => Some(cell),

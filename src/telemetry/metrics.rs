@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
 use super::facts::{
-    AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Outcome, Phase, Readings,
+    AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase, Readings,
     SampleResult, UpstreamLimit,
 };
 use super::family::{Family, OTHER, SeriesCap, options, registered};
@@ -24,6 +24,7 @@ use crate::tier::Tier;
 /// Every metric of the process.
 pub struct Metrics {
     pub(super) registry: Registry,
+    pub(super) cap: Arc<SeriesCap>,
     requests: Family<IntCounter>,
     durations: Family<Histogram>,
     first_token: Family<Histogram>,
@@ -41,7 +42,9 @@ pub struct Metrics {
     escalations: Family<IntCounter>,
     samples: Family<IntCounter>,
     pub(super) sample_cost: Family<IntCounter>,
+    scores: Vec<Option<Histogram>>,
     tools: Family<IntCounter>,
+    tool_streaks: Family<IntCounter>,
     cache_requests: Family<IntCounter>,
     limit_decisions: Family<IntCounter>,
     warnings: Family<IntCounter>,
@@ -102,6 +105,7 @@ impl Metrics {
         let single = |row: &Row| registered(IntCounter::with_opts(options(row))?, &registry);
         let single_gauge = |row: &Row| registered(IntGauge::with_opts(options(row))?, &registry);
         let overhead = histogram(table::OVERHEAD)?;
+        let scores = histogram(table::SCORE)?;
         let metrics = Self {
             requests: counter(table::REQUESTS)?,
             durations: histogram(table::DURATION)?,
@@ -120,7 +124,9 @@ impl Metrics {
             escalations: counter(table::ESCALATIONS)?,
             samples: counter(table::SAMPLES)?,
             sample_cost: Family::money(table::SAMPLE_COST, &cap),
+            scores: Mechanism::ALL.iter().map(|one| scores.cell(&[one.name()])).collect(),
             tools: counter(table::TOOLS)?,
+            tool_streaks: counter(table::TOOL_STREAKS)?,
             cache_requests: counter(table::CACHE_REQUESTS)?,
             limit_decisions: counter(table::LIMIT_DECISIONS)?,
             warnings: counter(table::WARNINGS)?,
@@ -137,6 +143,7 @@ impl Metrics {
             policy_version: Mutex::default(),
             source: OnceLock::new(),
             cells: DashMap::default(),
+            cap,
             registry,
         };
         metrics.expect_rare();
@@ -210,13 +217,15 @@ impl Metrics {
             self.record_cache(facts.tenant, result);
         }
         if let Some(reason) = facts.reason {
-            let labels = [facts.tenant, facts.requested_tier.name(), tier, reason, facts.mode.name()];
+            let (requested, decided) = (facts.requested_tier.name(), facts.decided_tier.name());
+            let labels = [facts.tenant, requested, decided, reason, facts.mode.name()];
             count(self.routes.cell(&labels).as_ref(), 1);
         }
-        for tool in facts.tools {
-            let name = if KNOWN_TOOLS.contains(&tool.name) { tool.name } else { OTHER };
-            let result = if tool.failed { "error" } else { "ok" };
-            count(self.tools.cell(&[facts.tenant, name, result]).as_ref(), 1);
+        self.record_tools(facts);
+        if let Some((mechanism, permille)) = facts.difficulty
+            && let Some(Some(histogram)) = self.scores.get(mechanism as usize)
+        {
+            histogram.observe(f64::from(permille) / 1_000.0);
         }
     }
 
@@ -244,6 +253,19 @@ impl Metrics {
         count_all(&cells.cost, &facts.cost_parts.fitted_to(facts.cost));
         if facts.unpriced {
             count(self.unpriced.cell(&[facts.model]).as_ref(), 1);
+        }
+    }
+
+    fn record_tools(&self, facts: &ExchangeFacts<'_>) {
+        for tool in facts.tools {
+            let name = known_tool(tool.name);
+            let result = if tool.failed { "error" } else { "ok" };
+            count(self.tools.cell(&[facts.tenant, name, result]).as_ref(), 1);
+            // There at zero, as a rule, before its first event.
+            count(self.tool_streaks.cell(&[facts.tenant, name]).as_ref(), 0);
+        }
+        for tool in facts.failed_thrice {
+            count(self.tool_streaks.cell(&[facts.tenant, known_tool(tool)]).as_ref(), 1);
         }
     }
 
@@ -359,6 +381,10 @@ fn record_pace(facts: &ExchangeFacts<'_>, cells: &Cells) {
         let later = u32::try_from(later).unwrap_or(u32::MAX);
         observe(cells.per_token.as_ref(), duration.saturating_sub(first) / later);
     }
+}
+
+fn known_tool(name: &str) -> &str {
+    if KNOWN_TOOLS.contains(&name) { name } else { OTHER }
 }
 
 fn count(cell: Option<&IntCounter>, by: u64) {

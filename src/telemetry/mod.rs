@@ -18,8 +18,8 @@ mod table;
 
 pub use facts::{
     AtStakeReading, AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading,
-    LimitDecision, LimitKind, Outcome, Phase, Readings, RedisReading, SampleResult, SharingReading, ToolUse,
-    UpstreamLimit, Window,
+    LimitDecision, LimitKind, LimitReading, Mechanism, Outcome, Phase, Readings, RedisReading, SampleResult,
+    SharingReading, ToolUse, UpstreamLimit, Window,
 };
 pub use metrics::{InFlight, Metrics};
 pub use outbox::{Notice, Outbox, OutboxReading};

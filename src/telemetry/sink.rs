@@ -25,7 +25,11 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     lines: Vec<u8>,
+    /// How many they are.
+    waiting: u64,
+    /// Dropped since that was last said in a line.
     dropped: u64,
+    dropped_ever: u64,
     /// The thread waits for a line, or is asked to hurry.
     wakes: bool,
     is_writing: bool,
@@ -45,6 +49,20 @@ impl Sink {
     }
 }
 
+/// What the way to standard error holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogReading {
+    /// Lines dropped since the start.
+    pub(super) dropped: u64,
+    /// Lines that wait to be written.
+    pub(super) waiting: u64,
+}
+
+/// Reads the sink of the process; nothing where none was started.
+pub(super) fn reading() -> LogReading {
+    OF_THE_PROCESS.get().map_or_else(LogReading::default, |Sink(shared)| shared.reading())
+}
+
 /// Waits until every line logged so far is written, a second at most.
 pub fn flush() {
     let Some(Sink(shared)) = OF_THE_PROCESS.get() else { return };
@@ -59,6 +77,11 @@ pub fn flush() {
 impl Shared {
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reading(&self) -> LogReading {
+        let buffer = self.buffer();
+        LogReading { dropped: buffer.dropped_ever, waiting: buffer.waiting }
     }
 
     fn serve(&self) {
@@ -76,6 +99,7 @@ impl Shared {
             let gathering = self.filled.wait_timeout_while(buffer, GATHER, |buffer| !buffer.wakes);
             let (mut buffer, _) = gathering.unwrap_or_else(PoisonError::into_inner);
             mem::swap(&mut buffer.lines, &mut lines);
+            buffer.waiting = 0;
             let dropped = mem::take(&mut buffer.dropped);
             buffer.is_writing = true;
             drop(buffer);
@@ -95,7 +119,9 @@ impl Write for Sink {
         let mut buffer = self.0.buffer();
         if buffer.lines.len() + line.len() > BUFFER_BYTES {
             buffer.dropped += 1;
+            buffer.dropped_ever += 1;
         } else {
+            buffer.waiting += 1;
             buffer.lines.extend_from_slice(line);
         }
         if mem::take(&mut buffer.wakes) {
@@ -125,3 +151,21 @@ const KEPT_BYTES: usize = 256 << 10;
 /// How long lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_and_what_was_dropped_is_counted() {
+        let shared =
+            Arc::new(Shared { buffer: Mutex::default(), filled: Condvar::new(), written: Condvar::new() });
+        // Nobody serves this one, so that it fills up.
+        let mut sink = Sink(Arc::clone(&shared));
+        let line = vec![b'x'; BUFFER_BYTES / 4];
+        for _ in 0..7 {
+            sink.write_all(&line).unwrap();
+        }
+        assert_eq!(shared.reading(), LogReading { dropped: 3, waiting: 4 });
+    }
+}

@@ -13,7 +13,7 @@ pub enum Kind {
     Gauge,
     /// Goes both ways; nano-dollars, written as dollars with nine decimals.
     MoneyGauge,
-    /// Counts by upper bound in seconds.
+    /// Counts by upper bound, in the unit of its name.
     Histogram(&'static [f64]),
 }
 
@@ -69,7 +69,7 @@ pub fn markdown() -> String {
         let labels = if labels.is_empty() { "–" } else { &labels };
         let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", row.name, row.type_name(), row.help);
     }
-    page.push_str("\n## Buckets\n\n| Metric | Upper bounds in seconds |\n| --- | --- |\n");
+    page.push_str("\n## Buckets\n\n| Metric | Upper bounds |\n| --- | --- |\n");
     for row in TABLE {
         if let Kind::Histogram(bounds) = row.kind {
             let bounds = bounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -122,6 +122,7 @@ const DURATION_S: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
 const FIRST_TOKEN_S: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 const PER_TOKEN_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 const OVERHEAD_S: &[f64] =
     &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
 
@@ -161,14 +162,18 @@ table! {
     CACHE_SAVED = "response_cache_saved_usd_total", Kind::MoneyCounter, ["tenant"],
         "What answers from the response cache would have cost.";
     ROUTES = "route_decisions_total", Kind::Counter, ["tenant", "requested_tier", "tier", "reason", "mode"],
-        "Route decisions by their decisive reason.";
+        "Route decisions by their decisive reason; in shadow mode `tier` is where it would have gone.";
     ESCALATIONS = "escalations_total", Kind::Counter, ["tenant", "from", "to", "reason"],
         "Answers that failed at a lower tier, unseen, and were asked for again one tier up.";
     SAMPLES = "shadow_samples_total", Kind::Counter, ["tenant", "result"],
         "Requests drawn to be asked again elsewhere, by what that came to.";
     SAMPLE_COST = "shadow_sample_cost_usd_total", Kind::MoneyCounter, ["tenant"],
         "Money spent on asking again and judging; part of tercet_cost_usd_total.";
+    SCORE = "classifier_score", Kind::Histogram(SCORES), ["mechanism"],
+        "Difficulty of requests, 0 to 1, by what said so.";
     TOOLS = "tool_results_total", Kind::Counter, ["tenant", "tool", "result"], "Tool results seen in requests.";
+    TOOL_STREAKS = "tool_failure_streaks_total", Kind::Counter, ["tenant", "tool"],
+        "Times that a tool's result failed for the third time in a row in its conversation.";
     CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
         "What the response cache did; `error` counts, besides, shared values that were no answer.";
     LIMIT_DECISIONS = "ratelimit_decisions_total", Kind::Counter, ["tenant", "limit", "decision"],
@@ -185,6 +190,8 @@ table! {
     WARNINGS = "budget_warnings_total", Kind::Counter, ["tenant", "level", "limit"],
         "Budgets and quotas that came to the share at which a warning is due, once for each period.";
     WEBHOOK = "webhook_notices_total", Kind::Counter, ["result"], "Notices to the webhook, by what became of them.";
+    UTILIZATION = "tenant_limit_utilization_ratio", Kind::Gauge, ["tenant", "limit"],
+        "Used share of a tenant's own limits and quotas.";
     RESERVED = "reserved_usd", Kind::MoneyGauge, [], "Money held for requests in flight; zero when idle.";
     LEAKED = "reservations_leaked_total", Kind::Counter, [],
         "Reservations that nobody posted or voided; any is a bug.";
@@ -196,7 +203,8 @@ table! {
     UNPRICED = "unpriced_requests_total", Kind::Counter, ["model"],
         "Exchanges whose model has no price in the catalog.";
     AUDIT_RECORDS = "audit_records_total", Kind::Counter, [], "Journal records written since start.";
-    AUDIT_FAILURES = "audit_write_failures_total", Kind::Counter, [], "Journal writes that failed since start.";
+    AUDIT_FAILURES = "audit_write_failures_total", Kind::Counter, [],
+        "Writes and syncs of the journal that failed since start; a write that is tried again counts again.";
     AUDIT_HEAD = "audit_head_sequence", Kind::Gauge, [], "Sequence number of the journal's last record.";
     REDIS_UP = "redis_up", Kind::Gauge, ["redis"], "Whether a shared Redis takes reads and writes, 1 or 0.";
     REDIS_ROUND_TRIPS = "redis_round_trips_total", Kind::Counter, ["redis"], "Calls that a shared Redis answered.";
@@ -208,7 +216,10 @@ table! {
         "Reservations with shared counters; `asked` ones waited for Redis.";
     PANICS = "panics_total", Kind::Counter, [], "Panics caught; any is a bug.";
     SERIES_DROPPED = "metric_series_dropped_total", Kind::Counter, ["metric"],
-        "Label sets folded to _other because the series cap was reached.";
+        "Label sets folded to _other, or readings left out, because the series cap was reached.";
+    LOG_DROPPED = "log_dropped_total", Kind::Counter, ["sink"],
+        "Log lines dropped because they were not read fast enough.";
+    LOG_QUEUE = "log_queue_length", Kind::Gauge, ["sink"], "Log lines that wait to be written.";
     BUILD_INFO = "build_info", Kind::Gauge, ["version"], "Always 1; the version that runs.";
     CONFIG_INFO = "config_info", Kind::Gauge, ["policy_version"], "Always 1; the configuration in force.";
     RELOAD_OK = "config_last_reload_successful", Kind::Gauge, [],
@@ -248,7 +259,12 @@ const LABELS: &[(&str, &str)] = &[
     ("reason", "reason codes of the route decision"),
     ("mode", "`off`, `shadow`, `enforce`"),
     ("tool", "well-known tools, `_other`"),
+    ("mechanism", "`hint`, `form`, `text`, `workload`"),
     ("limit", "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `budget`, `quota`"),
+    (
+        "limit (utilization)",
+        "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `daily_tokens`, `monthly_tokens`",
+    ),
     ("decision", "`allowed`, `refused`"),
     ("level", "`gateway`, `tenant`, `user`, `key`"),
     ("result (webhook)", "`delivered`, `failed` (given up), `dropped` (too many waited)"),
@@ -258,6 +274,7 @@ const LABELS: &[(&str, &str)] = &[
     ("redis", "`counters`, `answers`"),
     ("asked", "`true`, `false`"),
     ("reason (redis)", "`down`, `timed_out`, `broken`, `read_only`, `out_of_memory`, `loading`, `refused`"),
+    ("sink", "`stderr`"),
     ("metric", "names of this table"),
 ];
 
@@ -269,7 +286,9 @@ Written by `UPDATE=1 cargo test --lib telemetry`; do not edit.
 kept in nano-dollars and written in dollars with nine decimals. No label holds a user, a key, a session, a path
 or text of a prompt. Past three quarters of `telemetry.series_max` a new label set has its open labels (`tenant`,
 `model`, `tool`, `family`, `reason`) folded to `_other`, which `tercet_metric_series_dropped_total` counts; the last
-quarter is kept for the folded sets, so that no sum loses anything.
+quarter is kept for the folded sets, so that no sum loses anything. What is read of tenants at a scrape (budgets, limits) is
+left out where it would pass the cap, which is counted there too at each scrape. Classifying asks no model and costs no money, so
+there is no metric of its cost; its time is in `tercet_overhead_seconds{phase=\"classify\"}`.
 
 | Metric | Type | Labels | Meaning |
 | --- | --- | --- | --- |

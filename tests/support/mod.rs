@@ -4,6 +4,7 @@
 
 pub mod http;
 pub mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod read;
 pub mod redis;

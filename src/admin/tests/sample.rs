@@ -34,6 +34,7 @@ pub(super) fn sources(shown: Overview) -> Sources {
         expire: Box::new(|asked| Ok(json!({ "subject": asked.which.key, "applied": !asked.dry_run }))),
         journal_head: Box::new(|| json!({"seq": 1})),
         overview: Box::new(move || shown.clone()),
+        session: Box::new(|id| json!({"session": null, "asked": id})),
     }
 }
 

@@ -3,7 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::facts::{
-    AtStakeReading, BudgetReading, CostParts, JournalReading, RedisReading, SharingReading, ToolUse, Window,
+    AtStakeReading, BudgetReading, CostParts, JournalReading, LimitReading, RedisReading, SharingReading,
+    ToolUse, Window,
 };
 use super::super::outbox::OutboxReading;
 use super::super::table::{Kind, TABLE, markdown};
@@ -18,6 +19,7 @@ fn facts<'a>(tenant: &'a str, model: &'a str) -> ExchangeFacts<'a> {
         model,
         requested_tier: Tier::Opus,
         tier: Tier::Haiku,
+        decided_tier: Tier::Haiku,
         outcome: Outcome::Ok,
         stream: true,
         duration: Some(Duration::from_millis(1_500)),
@@ -34,6 +36,8 @@ fn facts<'a>(tenant: &'a str, model: &'a str) -> ExchangeFacts<'a> {
         mode: Mode::Enforce,
         unpriced: false,
         tools: &[],
+        failed_thrice: &[],
+        difficulty: None,
     }
 }
 
@@ -46,7 +50,13 @@ fn an_exchange_is_counted_in_every_metric_it_touches() {
     let metrics = Metrics::new(20_000).unwrap();
     let tools =
         [ToolUse { name: "Bash", failed: true }, ToolUse { name: "mcp__secret__path", failed: false }];
-    metrics.record_exchange(&ExchangeFacts { tools: &tools, unpriced: true, ..facts("acme", "haiku-5") });
+    metrics.record_exchange(&ExchangeFacts {
+        tools: &tools,
+        failed_thrice: &["Bash".to_owned(), "mcp__secret__path".to_owned()],
+        difficulty: Some((Mechanism::Workload, 740)),
+        unpriced: true,
+        ..facts("acme", "haiku-5")
+    });
     metrics.record_overhead(Phase::Total, Duration::from_micros(200));
     metrics.record_limit("acme", LimitKind::Budget, LimitDecision::Refused);
     metrics.record_attempt(Tier::Haiku, AttemptResult::Overloaded);
@@ -62,6 +72,11 @@ fn an_exchange_is_counted_in_every_metric_it_touches() {
         r#"tercet_route_decisions_total{mode="enforce",reason="title",requested_tier="opus",tenant="acme",tier="haiku"} 1"#,
         r#"tercet_tool_results_total{result="error",tenant="acme",tool="Bash"} 1"#,
         r#"tercet_tool_results_total{result="ok",tenant="acme",tool="_other"} 1"#,
+        r#"tercet_tool_failure_streaks_total{tenant="acme",tool="Bash"} 1"#,
+        r#"tercet_tool_failure_streaks_total{tenant="acme",tool="_other"} 1"#,
+        r#"tercet_classifier_score_bucket{mechanism="workload",le="0.7"} 0"#,
+        r#"tercet_classifier_score_bucket{mechanism="workload",le="0.8"} 1"#,
+        r#"tercet_classifier_score_count{mechanism="hint"} 0"#,
         r#"tercet_response_cache_requests_total{result="miss",tenant="acme"} 1"#,
         r#"tercet_prompt_cache_rewrite_cost_usd_total{tenant="acme"} 1.500000000"#,
         r#"tercet_unpriced_requests_total{model="haiku-5"} 1"#,
@@ -84,6 +99,8 @@ fn rare_counters_exist_before_their_first_event() {
         "tercet_reservations_leaked_total 0",
         "tercet_audit_write_failures_total 0",
         "tercet_reserved_usd 0.000000000",
+        r#"tercet_log_dropped_total{sink="stderr"} 0"#,
+        r#"tercet_log_queue_length{sink="stderr"} 0"#,
         r#"tercet_unpriced_requests_total{model="_other"} 0"#,
         r#"tercet_metric_series_dropped_total{metric="tercet_cost_usd_total"} 0"#,
         r#"tercet_ratelimit_decisions_total{decision="refused",limit="requests",tenant="acme"} 0"#,
@@ -120,6 +137,11 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
             budget: None,
             reset_timestamp_s: 1_800_000_000,
         }],
+        limits: vec![LimitReading {
+            tenant: "acme".to_owned(),
+            limit: "requests",
+            used_millionths: 1_050_000,
+        }],
         reserved: NanoUsd(5),
         journal: JournalReading { records: 3, write_failures: 1, head_sequence: 99 },
         at_stake: vec![AtStakeReading { tenant: "a".to_owned(), cause: "ttl-too-short", amount: NanoUsd(7) }],
@@ -139,6 +161,7 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         "tercet_prompt_cache_at_stake_usd{tenant=\"a\",cause=\"ttl-too-short\"} 0.000000007",
         r#"tercet_tenant_spend_usd{tenant="a\"b\\c",window="month"} 1.234567890"#,
         r#"tercet_tenant_budget_reset_timestamp_seconds{tenant="a\"b\\c",window="month"} 1800000000"#,
+        r#"tercet_tenant_limit_utilization_ratio{tenant="acme",limit="requests"} 1.050000"#,
         "tercet_reserved_usd 0.000000005",
         "tercet_audit_head_sequence 99",
         r#"tercet_redis_up{redis="counters"} 1"#,
@@ -156,13 +179,39 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
 }
 
 #[test]
-fn a_hundred_thousand_tenants_stay_under_the_cap_and_lose_no_money() {
+fn a_hundred_thousand_tenants_models_and_tools_stay_under_the_cap_and_lose_no_money() {
     let metrics = Metrics::new(20_000).unwrap();
+    let named = |index: i32| format!("tenant-{index}");
+    metrics.read_from(move || Readings {
+        limits: (0..100_000)
+            .map(|index| LimitReading { tenant: named(index), limit: "requests", used_millionths: 1 })
+            .collect(),
+        ..Readings::default()
+    });
     for index in 0..100_000 {
-        metrics.record_exchange(&facts(&format!("tenant-{index}"), &format!("model-{}", index % 977)));
+        let (tenant, model, tool) = (named(index), format!("model-{index}"), format!("tool-{index}"));
+        let tools = [ToolUse { name: &tool, failed: true }, ToolUse { name: "Bash", failed: true }];
+        let failed_thrice = [tool.clone(), "Bash".to_owned()];
+        if index % 20 == 0 {
+            drop(metrics.enter(&tenant));
+            metrics.expect_tenants(&[&tenant]);
+            metrics.record_limit(&tenant, LimitKind::Budget, LimitDecision::Refused);
+            metrics.record_escalation(&tenant, Tier::Haiku, Tier::Sonnet, &tool);
+        }
+        metrics.record_exchange(&ExchangeFacts {
+            tools: &tools,
+            failed_thrice: &failed_thrice,
+            unpriced: true,
+            ..facts(&tenant, &model)
+        });
     }
     let page = metrics.render();
     assert!(series(&page) <= 20_000, "{}", series(&page));
+    assert!(
+        page.contains(
+            r#"tercet_metric_series_dropped_total{metric="tercet_tenant_limit_utilization_ratio"} 9"#
+        )
+    );
     assert!(page.contains(r#"tenant="_other""#));
     let dropped = r#"tercet_metric_series_dropped_total{metric="tercet_cost_usd_total"} "#;
     let dropped = page.lines().find_map(|line| line.strip_prefix(dropped)).unwrap();

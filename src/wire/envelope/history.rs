@@ -269,6 +269,7 @@ fn weigh<'a>(message: &mut Message<'a>, history: &mut History<'a>) {
                 std::mem::swap(&mut history.last_user_text, &mut message.texts);
             }
             std::mem::swap(&mut history.last_tool_results, &mut message.tool_results);
+            count_failures(history);
         }
         Role::Assistant => {
             history.assistant_messages = history.assistant_messages.saturating_add(1);
@@ -280,6 +281,29 @@ fn weigh<'a>(message: &mut Message<'a>, history: &mut History<'a>) {
         }
         Role::System => history.system_messages = history.system_messages.saturating_add(1),
         Role::Unknown => {}
+    }
+}
+
+/// Counts each tool's failures in a row, by the results of the user message that was just read.
+fn count_failures(history: &mut History<'_>) {
+    history.failed_thrice.clear();
+    for (name, failed) in history.last_tool_calls.iter().zip(&history.last_tool_results) {
+        let known = history.failing_tools.iter().position(|(tool, _)| tool == name);
+        match (known, failed) {
+            (Some(place), false) => drop(history.failing_tools.swap_remove(place)),
+            (Some(place), true) => {
+                if let Some((_, times)) = history.failing_tools.get_mut(place) {
+                    *times = times.saturating_add(1);
+                    if *times == STREAK {
+                        history.failed_thrice.push(name.clone());
+                    }
+                }
+            }
+            (None, true) if history.failing_tools.len() < MAX_FAILING_TOOLS => {
+                history.failing_tools.push((name.clone(), 1));
+            }
+            (None, _) => {}
+        }
     }
 }
 
@@ -316,6 +340,9 @@ const MAX_MESSAGES: usize = 100_000;
 const MAX_TEXTS: usize = 10_000;
 const MAX_TOOL_CALLS: usize = 512;
 const MAX_OTHER_BLOCKS: usize = 64;
+/// Failures of one tool in a row that are told.
+const STREAK: u32 = 3;
+const MAX_FAILING_TOOLS: usize = 64;
 const MAX_LEVELS: u8 = 3;
 /// The API takes no more images in a request.
 const MAX_PICTURES: usize = 600;

@@ -195,6 +195,10 @@ pub struct History<'a> {
     pub last_tool_calls: Vec<Cow<'a, str>>,
     /// For each `tool_result` of the last user message, in order: whether `is_error` was true.
     pub last_tool_results: Vec<bool>,
+    /// Tools by name whose results have failed up to here, and how often in a row; at most 64 are kept.
+    pub failing_tools: Vec<(Cow<'a, str>, u32)>,
+    /// Tools whose result failed for the third time in a row in the last user message.
+    pub failed_thrice: Vec<Cow<'a, str>>,
 }
 
 /// Who speaks in a message.

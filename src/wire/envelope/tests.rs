@@ -84,6 +84,48 @@ fn the_history_tells_turns_tools_and_payloads() {
     assert!(envelope.in_tool_loop() && !envelope.ends_with_assistant() && !envelope.has_server_tools());
 }
 
+/// A conversation of rounds; each calls tools by name, and says of each whether it failed.
+fn rounds(rounds: &[&[(&str, bool)]]) -> String {
+    let mut messages = vec![json!({"role": "user", "content": "go"})];
+    for round in rounds {
+        let calls: Vec<Value> =
+            round.iter().map(|(name, _)| json!({"type": "tool_use", "name": name, "input": {}})).collect();
+        let results: Vec<Value> =
+            round.iter().map(|(_, failed)| json!({"type": "tool_result", "is_error": failed})).collect();
+        messages.push(json!({"role": "assistant", "content": calls}));
+        messages.push(json!({"role": "user", "content": results}));
+    }
+    json!({"model": "m", "messages": messages}).to_string()
+}
+
+#[test]
+fn a_tool_that_fails_three_times_in_a_row_is_told_once() {
+    let (bash, fine, edit) = (("Bash", true), ("Bash", false), ("Edit", true));
+    for (played, told) in [
+        (&[&[bash][..], &[bash]][..], &[][..]),
+        (&[&[bash], &[bash], &[bash]], &["Bash"]),
+        (&[&[bash, bash, bash]], &["Bash"]),
+        (&[&[bash], &[bash], &[fine], &[bash]], &[]),
+        (&[&[bash], &[edit], &[bash], &[edit], &[bash]], &["Bash"]),
+        (&[&[bash, edit], &[bash, edit], &[bash, edit]], &["Bash", "Edit"]),
+        (&[&[bash], &[bash], &[bash], &[bash]], &[]),
+        (&[&[bash], &[bash], &[bash], &[edit]], &[]),
+        (&[&[bash], &[bash], &[bash], &[fine], &[bash], &[bash], &[bash]], &["Bash"]),
+    ] {
+        let body = rounds(played);
+        let envelope = read(body.as_bytes()).unwrap();
+        assert_eq!(envelope.history.failed_thrice, told, "{played:?}");
+    }
+}
+
+#[test]
+fn a_user_who_speaks_ends_what_the_last_results_told() {
+    let mut body: Value = serde_json::from_str(&rounds(&[&[("Bash", true)][..]; 3])).unwrap();
+    body["messages"].as_array_mut().unwrap().push(json!({"role": "user", "content": "stop"}));
+    let body = body.to_string();
+    assert!(read(body.as_bytes()).unwrap().history.failed_thrice.is_empty());
+}
+
 #[test]
 fn a_wrong_type_is_refused_by_the_name_of_its_field() {
     assert_eq!(refusal(r#"{"max_tokens":1}"#), "model: Field required");

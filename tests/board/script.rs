@@ -1,0 +1,184 @@
+//! Traffic of every kind that the dashboard shows, played twice: once so that every series is there, once watched.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tercet::simulated::{Behaviour, Options, Upstream};
+
+use super::support::http::{get, message, send};
+use super::support::process::Process;
+use super::support::prometheus::Prometheus;
+use super::support::read::metric;
+use super::support::{ACME, RIVAL, TENANTS, configuration, exchanges_in};
+use super::truth::Truth;
+
+/// Ceilings of day, week and month, in dollars.
+pub const BUDGETS: [(&str, [f64; 3]); 3] =
+    [("acme", [10.0, 50.0, 100.0]), ("rival", [20.0, 60.0, 200.0]), ("tiny", [0.000_001, 1.0, 2.0])];
+pub const BUDGET_WINDOWS: [&str; 3] = ["day", "week", "month"];
+/// The quota of tenant `acme`.
+pub const DAILY_TOKENS: f64 = 10_000_000.0;
+/// The configuration was taken over no longer ago than this, in seconds.
+pub const RELOADED: f64 = 3_600.0;
+
+const TINY: &str = "tct-tiny-key";
+
+/// Returns a Prometheus that watched it, and what the journal says of it.
+pub async fn played() -> (Prometheus, Truth) {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("tercet.toml");
+    std::fs::write(&file, configuration(upstream.url(), folder.path(), &tenants())).unwrap();
+    let gateway = Process::start(&file).await;
+    let prometheus = Prometheus::start(&gateway.admin_url).await;
+    let journal = folder.path().join("data");
+
+    let started_s = now_s();
+    play(&gateway, &upstream, 1).await;
+    let first = settled(&gateway, &journal, &prometheus, 0).await;
+    // Nothing grows in the window before the one that is watched, however long this machine takes to play it.
+    let quiet_s = (2.0 * (now_s() - started_s)).ceil() + 2.0 * MARGIN_S;
+    let quiet = format!("sum(increase(tercet_requests_total[{quiet_s}s]))");
+    prometheus.when(&quiet, |answer| answer.values().all(|grown| *grown == 0.0)).await;
+    let begun_s = now_s();
+    play(&gateway, &upstream, 2).await;
+    let all = settled(&gateway, &journal, &prometheus, first.len()).await;
+    let now_s = now_s();
+
+    let measured = all[first.len()..].to_vec();
+    let window_s = ((now_s - begun_s + MARGIN_S) * 1e3).round() / 1e3;
+    let grown = format!("sum(increase(tercet_requests_total[{}ms]))", (window_s * 1e3).round());
+    let grown = prometheus.ask(&grown, Some(now_s)).await.unwrap()[""];
+    let factor = grown / measured.len() as f64;
+    assert!((1.0..1.2).contains(&factor), "{} exchanges are told as {grown}", measured.len());
+    let page = String::from_utf8(get(&gateway.admin_url, "", "/metrics").await.body.to_vec()).unwrap();
+    (prometheus, Truth { all, measured, window_s, factor, now_s, page })
+}
+
+fn tenants() -> String {
+    let mut text = format!(
+        "{TENANTS}\n[[tenants.tiny.keys]]\nid = \"tiny-1\"\nhash = \"blake3:{}\"\n\
+         [tenants.acme.routing]\nescalate = true\n[tenants.acme.cache]\nenabled = true\n\
+         [tenants.acme.limits]\nconcurrent_requests = 100\n[tenants.acme.quota]\ndaily_tokens = {DAILY_TOKENS}\n\
+         [tenants.rival.routing]\nmode = \"shadow\"\n",
+        blake3::hash(TINY.as_bytes()).to_hex()
+    );
+    for (tenant, [day, week, month]) in BUDGETS {
+        text += &format!(
+            "[tenants.{tenant}.budget]\ndaily = \"{day} USD\"\nweekly = \"{week} USD\"\nmonthly = \"{month} USD\"\n"
+        );
+    }
+    text
+}
+
+/// Plays the script; `round` makes its texts new, so that nothing is answered from the round before.
+async fn play(gateway: &Process, upstream: &Upstream, round: u32) {
+    let send = async |key: &str, body: Value, status: u16| {
+        let answer = message(&gateway.url, key, body.to_string()).await;
+        assert_eq!(answer.status, status, "{body}: {:?}", answer.body);
+    };
+    let asks = |text: String| {
+        json!({ "model": "claude-opus-4-8", "max_tokens": 2_000,
+        "system": "Write a short title.", "messages": [{ "role": "user", "content": text }] })
+    };
+    for number in 0..3 {
+        send(ACME, asks(format!("say hello {number} of {round}")), 200).await;
+    }
+    // Once for money, once from the cache.
+    for _ in 0..2 {
+        send(ACME, hard(&format!("say it twice in {round}"), false), 200).await;
+    }
+    send(ACME, hard(&format!("say it in a stream in {round}"), true), 200).await;
+    upstream.script(Behaviour::Refusal { category: None });
+    send(ACME, asks(format!("say what is refused in {round}")), 200).await;
+    for turns in 1..=3 {
+        send(ACME, failing(round, turns), 200).await;
+    }
+    for text in ["say hello", "say goodbye"] {
+        send(RIVAL, asks(format!("{text} in {round}")), 200).await;
+    }
+    send(RIVAL, hard(&format!("say what is hard in {round}"), true), 200).await;
+    send(RIVAL, cached(round), 200).await;
+    send(RIVAL, cached(round), 200).await;
+    upstream.script(Behaviour::Status {
+        status: 529,
+        error_type: "overloaded_error".to_owned(),
+        message: "Overloaded".to_owned(),
+        code: None,
+        headers: std::collections::BTreeMap::default(),
+    });
+    send(RIVAL, hard("say nothing", false), 529).await;
+    send(RIVAL, json!({ "model": "claude-opus-5-5", "messages": [{ "role": "user", "content": "x" }] }), 400)
+        .await;
+    for _ in 0..2 {
+        send(TINY, asks("say it is too dear".to_owned()), 429).await;
+    }
+}
+
+fn hard(text: &str, stream: bool) -> Value {
+    json!({ "model": "claude-opus-5-5", "max_tokens": 4_000, "stream": stream,
+        "messages": [{ "role": "user", "content": text }] })
+}
+
+/// A prompt that is written to the prompt cache, and read from it the second time.
+fn cached(round: u32) -> Value {
+    let text = format!("The rules of round {round} are to be kept by everyone. ").repeat(800);
+    json!({ "model": "claude-opus-5-5", "max_tokens": 1_000,
+        "system": [{ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }],
+        "messages": [{ "role": "user", "content": "say yes" }] })
+}
+
+/// A conversation whose tool has failed so many times.
+fn failing(round: u32, times: usize) -> Value {
+    let mut messages = vec![json!({ "role": "user", "content": format!("list the files of {round}") })];
+    for time in 0..times {
+        let id = format!("toolu_{round:02}{time:022}");
+        messages.push(json!({ "role": "assistant", "content": [
+            { "type": "tool_use", "id": id, "name": "Bash", "input": { "command": format!("ls {time}") } }] }));
+        messages.push(json!({ "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": id, "is_error": true, "content": "no such file" }] }));
+    }
+    json!({ "model": "claude-opus-5-5", "max_tokens": 1_000, "messages": messages,
+        "tools": [{ "name": "Bash", "input_schema": { "type": "object", "properties": { "command": { "type": "string" } } } }] })
+}
+
+/// Waits until all of a round is in the journal and in Prometheus; returns the journal's exchanges.
+async fn settled(
+    gateway: &Process,
+    journal: &std::path::Path,
+    prometheus: &Prometheus,
+    before: usize,
+) -> Vec<Value> {
+    let mut counted = 0;
+    for _ in 0..1_000 {
+        let page = send(http::Method::GET, &format!("{}/metrics", gateway.admin_url), &[], "").await;
+        let page = String::from_utf8(page.body.to_vec()).unwrap();
+        counted = usize::try_from(metric(&page, "tercet_requests_total", "") / 1_000_000_000).unwrap();
+        if counted >= before + REQUESTS && exchanges_in(journal).len() == counted {
+            let wanted = counted as f64;
+            let query = "sum(tercet_requests_total)";
+            prometheus.when(query, |answer| answer.values().any(|sum| *sum == wanted)).await;
+            return exchanges_in(journal);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{counted} of {} exchanges are recorded", before + REQUESTS);
+}
+
+/// Returns the value of a sample by its name and labels.
+pub fn sample(page: &str, name_and_labels: &str) -> f64 {
+    let value = page.lines().find_map(|line| line.strip_prefix(name_and_labels));
+    value.unwrap_or_else(|| panic!("no {name_and_labels}")).trim().parse().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "Prometheus goes by the machine's clock")]
+fn now_s() -> f64 {
+    let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    millis as f64 / 1e3
+}
+
+/// How long before what is watched the window begins: with some dozens of scrapes it is stretched by little.
+const MARGIN_S: f64 = 4.0;
+/// How many exchanges one round makes.
+const REQUESTS: usize = 19;
