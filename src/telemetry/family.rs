@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
@@ -155,6 +156,27 @@ pub(super) fn options(row: &Row) -> Opts {
 pub(super) fn registered<C: Collector + Clone + 'static>(collector: C, registry: &Registry) -> Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+/// Adds to a counter, where there is one.
+pub(super) fn count(cell: Option<&IntCounter>, by: u64) {
+    if let Some(cell) = cell {
+        cell.inc_by(by);
+    }
+}
+
+/// Adds to each counter its amount.
+pub(super) fn count_all(cells: &[Option<IntCounter>], amounts: &[u64]) {
+    for (cell, amount) in cells.iter().zip(amounts).filter(|(_, amount)| **amount > 0) {
+        count(cell.as_ref(), *amount);
+    }
+}
+
+/// Counts a time, where there is a histogram.
+pub(super) fn observe(histogram: Option<&Histogram>, time: Duration) {
+    if let Some(histogram) = histogram {
+        histogram.observe(time.as_secs_f64());
+    }
 }
 
 /// Returns a value fit for a label: at most 128 bytes and free of control characters, or `_other`.

@@ -17,7 +17,7 @@ use super::facts::{
     AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase, Readings,
     SampleResult, UpstreamLimit,
 };
-use super::family::{Family, OTHER, SeriesCap, options, registered};
+use super::family::{Family, OTHER, SeriesCap, count, count_all, observe, options, registered};
 use super::table::{self, KNOWN_TOOLS, Row};
 use crate::tier::Tier;
 
@@ -385,24 +385,6 @@ fn record_pace(facts: &ExchangeFacts<'_>, cells: &Cells) {
 
 fn known_tool(name: &str) -> &str {
     if KNOWN_TOOLS.contains(&name) { name } else { OTHER }
-}
-
-fn count(cell: Option<&IntCounter>, by: u64) {
-    if let Some(cell) = cell {
-        cell.inc_by(by);
-    }
-}
-
-fn count_all(cells: &[Option<IntCounter>], amounts: &[u64]) {
-    for (cell, amount) in cells.iter().zip(amounts).filter(|(_, amount)| **amount > 0) {
-        count(cell.as_ref(), *amount);
-    }
-}
-
-fn observe(histogram: Option<&Histogram>, time: Duration) {
-    if let Some(histogram) = histogram {
-        histogram.observe(time.as_secs_f64());
-    }
 }
 
 const fn flag(value: bool) -> &'static str {
