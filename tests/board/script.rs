@@ -98,7 +98,10 @@ async fn play(gateway: &Process, upstream: &Upstream, round: u32) {
     for text in ["say hello", "say goodbye"] {
         send(RIVAL, asks(format!("{text} in {round}")), 200).await;
     }
-    send(RIVAL, hard(&format!("say what is hard in {round}"), true), 200).await;
+    // One that routing would leave where it is.
+    let mut small = hard(&format!("say what is small in {round}"), true);
+    small["model"] = "claude-haiku-5-5".into();
+    send(RIVAL, small, 200).await;
     send(RIVAL, cached(round), 200).await;
     send(RIVAL, cached(round), 200).await;
     upstream.script(Behaviour::Status {

@@ -52,7 +52,7 @@ fn routing() -> Row {
             }), 1.0))])
         .says("Answers that surely failed at a lower tier; both attempts are paid."),
         panel("Shadow disagreement", Lines, "percentunit", 8, vec![target(
-            r#"1 - sum(rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="haiku",tier="haiku"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="sonnet",tier="sonnet"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="opus",tier="opus"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="other",tier="other"}[$__rate_interval])) / sum(rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow"}[$__rate_interval]))"#,
+            r#"1 - (sum(rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="haiku",tier="haiku"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="sonnet",tier="sonnet"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="opus",tier="opus"}[$__rate_interval]) or rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow",requested_tier="other",tier="other"}[$__rate_interval])) or vector(0)) / sum(rate(tercet_route_decisions_total{tenant=~"$tenant",mode="shadow"}[$__rate_interval]))"#,
             "would go elsewhere", |truth| one(disagreement(truth)))])
         .says("The share of requests in shadow mode that routing would have sent to another tier."),
         panel("Difficulty", Bars, "short", 8, vec![target(
