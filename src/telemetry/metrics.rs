@@ -18,7 +18,7 @@ use super::facts::{
     SampleResult, UpstreamLimit,
 };
 use super::family::{Family, OTHER, SeriesCap, count, count_all, observe, options, registered};
-use super::table::{self, KNOWN_TOOLS, Row};
+use super::table::{self, Row, known_tool};
 use crate::tier::Tier;
 
 /// Every metric of the process.
@@ -381,10 +381,6 @@ fn record_pace(facts: &ExchangeFacts<'_>, cells: &Cells) {
         let later = u32::try_from(later).unwrap_or(u32::MAX);
         observe(cells.per_token.as_ref(), duration.saturating_sub(first) / later);
     }
-}
-
-fn known_tool(name: &str) -> &str {
-    if KNOWN_TOOLS.contains(&name) { name } else { OTHER }
 }
 
 const fn flag(value: bool) -> &'static str {

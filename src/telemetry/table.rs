@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::family::OTHER;
+
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -87,7 +89,7 @@ pub fn markdown() -> String {
 pub(super) const FREE_LABELS: &[&str] = &["tenant", "model", "tool", "family", "reason"];
 
 /// Tools counted by name: those of Claude Code and the upstream's own; all others are `_other`.
-pub(super) const KNOWN_TOOLS: &[&str] = &[
+const KNOWN_TOOLS: &[&str] = &[
     "Agent",
     "AskUserQuestion",
     "Bash",
@@ -117,6 +119,11 @@ pub(super) const KNOWN_TOOLS: &[&str] = &[
     "web_fetch",
     "web_search",
 ];
+
+/// Returns the label of a tool.
+pub(super) fn known_tool(name: &str) -> &str {
+    if KNOWN_TOOLS.contains(&name) { name } else { OTHER }
+}
 
 const DURATION_S: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0];
