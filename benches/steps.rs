@@ -282,6 +282,7 @@ fn metrics(ground: &Ground) {
         model: "claude-haiku-5-5",
         requested_tier: Tier::Opus,
         tier: Tier::Haiku,
+        decided_tier: Tier::Haiku,
         outcome: Outcome::Ok,
         stream: false,
         duration: Some(Duration::from_millis(900)),
@@ -298,6 +299,8 @@ fn metrics(ground: &Ground) {
         mode: Mode::Enforce,
         unpriced: false,
         tools: &[],
+        failed_thrice: &[],
+        difficulty: None,
     });
 }
 
