@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::record::ExchangeRecord;
-use super::report::{By, CacheSums, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
+use super::report::{By, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
 use crate::tier::Tier;
 
 pub use kept::KeptSums;
@@ -268,6 +268,7 @@ const OTHER: &str = "_other";
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::CacheSums;
     use super::*;
     use crate::id::RequestId;
     use crate::money::NanoUsd;
