@@ -208,7 +208,7 @@ impl Spending {
             "spent_nanousd": self.spent,
             "baseline_requested_nanousd": self.baseline_requested,
             "baseline_all_opus_nanousd": self.baseline_all_opus,
-            "cache_hits": self.cache_hits,
+            "cache_answered": self.cache_answered,
             "prompt_tokens": self.prompt_tokens,
             "prompt_cache_read_tokens": self.prompt_cache_read_tokens,
             "tiers": self.tiers.iter().map(tier).collect::<Vec<_>>(),

@@ -50,7 +50,7 @@ struct Spending {
     requests: u64,
     spent_nanousd: NanoUsd,
     baseline_requested_nanousd: NanoUsd,
-    cache_hits: u64,
+    cache_answered: u64,
     prompt_tokens: u64,
     prompt_cache_read_tokens: u64,
     tiers: Vec<Share>,
@@ -186,7 +186,7 @@ fn money(name: &str, spending: &Spending) -> String {
         cents(spending.spent_nanousd),
         cents(saved),
         grouped(spending.requests),
-        grouped(spending.cache_hits),
+        grouped(spending.cache_answered),
     )
 }
 
