@@ -237,7 +237,7 @@ async fn a_receiver_that_never_answers_delays_neither_requests_nor_the_end() {
     let house = House::start(&tenant(&text)).await;
     until_warned(&house).await;
     let (_held, _) = silent.accept().await.unwrap();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     assert_eq!(message(&house.url, ACME, asking()).await.status, 200);
     house.stop().await;
     // The try may take five seconds; the end waits for it one second.

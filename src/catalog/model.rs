@@ -100,6 +100,9 @@ pub struct ThinkingRules {
     pub types: Vec<ThinkingType>,
     /// What leaving it out means.
     pub omitted: Switch,
+    /// Its thinking is read by the account alone that it was given to.
+    #[serde(default)]
+    pub account_bound: bool,
     /// Highest effort at which `disabled` is accepted; absent where it never is.
     pub disabled_up_to: Option<Effort>,
     /// What a thinking block shows where `display` is left out.

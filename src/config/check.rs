@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
 use jiff::tz::TimeZone;
 use toml::Spanned;
 
@@ -19,9 +18,9 @@ use super::source::{Surroundings, readable};
 use super::value::{Count, Permille, Section, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
-    Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, Upstream, WhenLow,
+    Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
 };
-use super::{redis, sample, tenants, webhook};
+use super::{redis, sample, tenants, upstream, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -33,16 +32,12 @@ pub(super) struct Check<'a> {
 
 /// Gives `file` its meaning; `version` is left empty.
 pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
-    for (name, given) in
-        [("upstream.fallback", &file.upstream.0.fallback), ("telemetry.otlp", &file.telemetry.0.otlp)]
-    {
-        if let Some(given) = &given.0 {
-            check.report(given.span(), &format!("{name} is not supported in this version\nremove it"));
-        }
+    if let Some(given) = &file.telemetry.0.otlp.0 {
+        check.report(given.span(), "telemetry.otlp is not supported in this version\nremove it");
     }
     let server = server(check, &file.server.0);
     let admin = admin(check, &file.admin.0, &server);
-    let upstream = upstream(check, &file.upstream.0);
+    let upstream = upstream::upstream(check, &file.upstream.0);
     let open_relay = matches!(upstream.credential, Credential::Ours(_)) && file.tenants.is_empty();
     if open_relay && !server.listen.ip().is_loopback() {
         check.absent(
@@ -104,7 +99,7 @@ impl Check<'_> {
     }
 
     /// Resolves the path of a file that must be readable.
-    fn file(&mut self, path: Option<&Spanned<PathBuf>>) -> Option<PathBuf> {
+    pub(super) fn file(&mut self, path: Option<&Spanned<PathBuf>>) -> Option<PathBuf> {
         let path = path?;
         let resolved = self.surroundings.resolve(path.get_ref());
         if let Err(error) = readable(&resolved) {
@@ -187,23 +182,6 @@ fn admin(check: &mut Check<'_>, file: &schema::Admin, server: &Server) -> Admin 
         check.absent(span, "admin and server listen on the same address");
     }
     Admin { listen, token: file.token.as_ref().and_then(|token| check.secret(token)) }
-}
-
-fn upstream(check: &mut Check<'_>, file: &schema::Upstream) -> Upstream {
-    let credential = file.credential.as_ref().and_then(|credential| match credential.get_ref() {
-        schema::Credential::Client => None,
-        schema::Credential::Ours(reference) => {
-            check.secret(&Spanned::new(credential.span(), reference.clone())).map(Credential::Ours)
-        }
-    });
-    Upstream {
-        base_url: spanned(file.base_url.as_ref(), Uri::from_static("https://api.anthropic.com")),
-        credential: credential.unwrap_or(Credential::Client),
-        connect_timeout: check.positive(&file.connect_timeout, Duration::from_secs(5)),
-        first_byte_timeout: check.positive(&file.first_byte_timeout, Duration::from_secs(600)),
-        idle_timeout: check.positive(&file.idle_timeout, Duration::from_secs(300)),
-        ca: check.file(file.ca.as_ref()),
-    }
 }
 
 fn tiers(check: &mut Check<'_>, file: &schema::Tiers) -> Tiers {
@@ -325,7 +303,7 @@ fn text<T: Clone>(given: Option<&Text<T>>, default: T) -> T {
     given.map_or(default, |given| given.0.clone())
 }
 
-fn spanned<T: Clone>(given: Option<&Spanned<Text<T>>>, default: T) -> T {
+pub(super) fn spanned<T: Clone>(given: Option<&Spanned<Text<T>>>, default: T) -> T {
     text(given.map(Spanned::get_ref), default)
 }
 

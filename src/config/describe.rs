@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
 use super::{
-    Budget, Ceiling, Ceilings, Config, Credential, Key, LogFormat, Reserve, Routing, Scope, Tenant, WhenLow,
+    Budget, Ceiling, Ceilings, Config, Credential, Fallback, Key, LogFormat, Reserve, Routing, Scope, Tenant,
+    WhenLow,
 };
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -18,6 +19,7 @@ use crate::tier::Tier;
 #[must_use]
 pub fn describe(config: &Config) -> Value {
     let (server, upstream) = (&config.server, &config.upstream);
+    let fallbacks: Vec<Value> = upstream.fallbacks.iter().map(fallback).collect();
     let tls = server.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key }));
     let tenants: serde_json::Map<String, Value> =
         config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held))).collect();
@@ -37,11 +39,12 @@ pub fn describe(config: &Config) -> Value {
         "admin": { "listen": config.admin.listen.to_string(), "token": config.admin.token.as_ref().map(|_| MASK) },
         "upstream": {
             "base_url": upstream.base_url.to_string(),
-            "credential": match upstream.credential { Credential::Client => "client", Credential::Ours(_) => MASK },
+            "credential": credential(&upstream.credential),
             "connect_timeout": duration(upstream.connect_timeout),
             "first_byte_timeout": duration(upstream.first_byte_timeout),
             "idle_timeout": duration(upstream.idle_timeout),
             "ca": upstream.ca,
+            "fallback": fallbacks,
         },
         "tiers": { "haiku": config.tiers.haiku, "sonnet": config.tiers.sonnet, "opus": config.tiers.opus },
         "routing": routing(&config.routing),
@@ -118,6 +121,22 @@ fn key(key: &Key) -> Value {
     });
     add(&mut described, "", &key.ceilings);
     described
+}
+
+fn fallback(fallback: &Fallback) -> Value {
+    json!({
+        "name": fallback.name,
+        "base_url": fallback.base_url.to_string(),
+        "credential": credential(&fallback.credential),
+        "same_account": fallback.same_account,
+    })
+}
+
+fn credential(credential: &Credential) -> &'static str {
+    match credential {
+        Credential::Client => "client",
+        Credential::Ours(_) => MASK,
+    }
 }
 
 fn routing(routing: &Routing) -> Value {

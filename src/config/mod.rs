@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
 use jiff::tz::TimeZone;
 
 use crate::money::NanoUsd;
@@ -31,6 +30,7 @@ mod suggest;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod value;
 mod webhook;
 
@@ -42,6 +42,7 @@ pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
 pub use sample::ShadowSample;
 pub use source::{Source, environment};
 pub use tenants::{Guards, Key, Previous, Tenant, is_kept_apart};
+pub use upstream::{Credential, Fallback, Upstream};
 pub use webhook::Webhook;
 
 /// The whole configuration, checked.
@@ -116,32 +117,6 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; required when `listen` is not loopback.
     pub token: Option<Secret>,
-}
-
-/// `[upstream]`
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Default <https://api.anthropic.com>; scheme, authority and an optional path prefix.
-    pub base_url: Uri,
-    /// Whose credential goes upstream.
-    pub credential: Credential,
-    /// Default 5 s.
-    pub connect_timeout: Duration,
-    /// Until the first byte of the answer; default 600 s.
-    pub first_byte_timeout: Duration,
-    /// Between two reads of the answer; default 300 s.
-    pub idle_timeout: Duration,
-    /// Extra root certificates (PEM) trusted besides the built-in ones: `ca = "file"`.
-    pub ca: Option<PathBuf>,
-}
-
-/// Whose credential goes upstream.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    /// The caller's own passes through.
-    Client,
-    /// Ours replaces the caller's.
-    Ours(Secret),
 }
 
 /// `[tiers]`: the model id of each tier.

@@ -80,7 +80,16 @@ pub(super) struct Upstream {
     pub(super) first_byte_timeout: Given<Text<Duration>>,
     pub(super) idle_timeout: Given<Text<Duration>>,
     pub(super) ca: Given<PathBuf>,
-    pub(super) fallback: Unsupported,
+    pub(super) fallback: Vec<Spanned<Section<Fallback>>>,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Fallback {
+    pub(super) name: Given<String>,
+    pub(super) base_url: Given<Text<Uri>>,
+    pub(super) credential: Given<Credential>,
+    pub(super) same_account: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -18,7 +18,7 @@ use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
-use crate::config::{Config, Tiers};
+use crate::config::{self, Config, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, Recovered, ReservationRecord};
 use crate::limit::{Gate, GateKind, TenantGates};
 use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
@@ -27,7 +27,7 @@ use crate::store::{Accounts, Claim};
 use crate::telemetry::{Metrics, Outbox};
 use crate::tenant::{Directory, LevelOf};
 use crate::tier::Tier;
-use crate::upstream::{Headroom, Upstream};
+use crate::upstream::{Allowance, Headroom, Upstream};
 use crate::workload::{self, Workloads};
 
 /// Builds the gateway's inside; blocks while the journal is read.
@@ -69,6 +69,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         counters: shared.counters,
         answers: shared.answers,
         headroom: Headroom::default(),
+        allowance: Allowance::default(),
         batches,
         samples: Samples::default(),
         forecast: Forecast::default(),
@@ -105,8 +106,11 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
     };
     check_tiers(&config.tiers, &catalog)?;
     check_judges(&config, &catalog)?;
+    let fallbacks = fallbacks(&config, before)?;
     let upstream = match before {
-        Some(before) if same_upstream(&before.config, &config) => Arc::clone(&before.upstream),
+        Some(before) if same_upstream(&before.config.upstream, &config.upstream) => {
+            Arc::clone(&before.upstream)
+        }
         _ => Arc::new(Upstream::new(&config.upstream)?),
     };
     let cache = match before {
@@ -114,7 +118,7 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
         _ => Arc::new(AnswerCache::new(config.cache.max_bytes)),
     };
     let directory = Directory::build(&config);
-    Ok(Snapshot { config, catalog, directory, upstream, cache })
+    Ok(Snapshot { config, catalog, directory, upstream, fallbacks, cache })
 }
 
 /// Refuses a tier that could not be priced or would be sent under a name of ours.
@@ -139,8 +143,28 @@ fn check_judges(config: &Config, catalog: &Catalog) -> Result<(), StartProblem> 
     Ok(())
 }
 
-fn same_upstream(before: &Config, after: &Config) -> bool {
-    let (before, after) = (&before.upstream, &after.upstream);
+/// Builds the fallbacks; one whose settings did not change is shared with the snapshot before.
+fn fallbacks(
+    config: &Config,
+    before: Option<&Snapshot>,
+) -> Result<Vec<(config::Fallback, Arc<Upstream>)>, StartProblem> {
+    let mut built = Vec::new();
+    for fallback in &config.upstream.fallbacks {
+        let settings = config.upstream.at(fallback);
+        let known = before.and_then(|before| {
+            let same = |known: &config::Fallback| same_upstream(&before.config.upstream.at(known), &settings);
+            before.fallbacks.iter().find(|(known, _)| known.name == fallback.name && same(known))
+        });
+        let upstream = match known {
+            Some((_, upstream)) => Arc::clone(upstream),
+            None => Arc::new(Upstream::new(&settings)?),
+        };
+        built.push((fallback.clone(), upstream));
+    }
+    Ok(built)
+}
+
+fn same_upstream(before: &config::Upstream, after: &config::Upstream) -> bool {
     // Certificates are read from their file when the upstream is built, so one with a file is always built anew.
     before.base_url == after.base_url
         && before.connect_timeout == after.connect_timeout
@@ -216,7 +240,7 @@ mod tests {
     fn a_tier_without_a_model_of_the_catalog_is_refused() {
         for model in ["claude-typo-9", "haiku", "tercet-auto"] {
             let text = format!("[tiers]\nsonnet = \"{model}\"");
-            let config = crate::config::parse(&text, None, &|_| None).unwrap();
+            let config = config::parse(&text, None, &|_| None).unwrap();
             let problem = snapshot(config, None).map(drop).unwrap_err();
             assert!(problem.is_configuration());
             let told = problem.to_string();

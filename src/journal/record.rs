@@ -100,6 +100,9 @@ pub struct ExchangeRecord {
     /// The path it came in on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The fallback it went to; absent for the configured upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     /// The routing mode in force: `off`, `shadow` or `enforce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -176,6 +179,7 @@ impl ExchangeRecord {
             attempts: 0,
             settled_at: timestamp,
             endpoint: None,
+            upstream: None,
             mode: None,
             agent_id: None,
             client: None,

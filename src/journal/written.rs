@@ -73,6 +73,7 @@ impl ExchangeRecord {
     fn put_optional(&self, object: &mut Object) {
         let texts = [
             ("endpoint", &self.endpoint),
+            ("upstream", &self.upstream),
             ("mode", &self.mode),
             ("agent_id", &self.agent_id),
             ("client", &self.client),

@@ -63,6 +63,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.ttft_ms = exchange.first_content.map(|at| u64::try_from(millis(at)).unwrap_or(u64::MAX));
     record.overhead_us = u64::try_from(exchange.overhead().as_micros()).unwrap_or(u64::MAX);
     record.attempts = exchange.attempts;
+    record.upstream = exchange.via_name().map(ToOwned::to_owned);
     record
 }
 
@@ -123,6 +124,9 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
     runtime.metrics.record_overhead(Phase::Total, exchange.overhead());
     for (phase, time) in &exchange.phases {
         runtime.metrics.record_overhead(*phase, *time);
+    }
+    if let Some(name) = exchange.via_name() {
+        runtime.metrics.record_fallback(name);
     }
     if exchange.estimate.is_some() {
         runtime.metrics.record_limit(exchange.tenant(), LimitKind::Requests, LimitDecision::Allowed);

@@ -122,7 +122,7 @@ async fn again(
     reserve::note(&exchange, spent).await;
     let body = exchange.splice(&envelope, &spare.body);
     let tercet = exchange.tercet.clone();
-    let (mut exchange, late) = match forward::send_again(exchange, body).await {
+    let (mut exchange, late) = match forward::send(exchange, body, None).await {
         Ok(mut better) if better.response.status().is_success() => {
             decide::moved(&mut better.exchange);
             let (from, to) = (before.tier(), better.exchange.tier());

@@ -9,25 +9,24 @@ use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::asked::{self, Asked};
 use super::batch::Holding;
 use super::decide::Course;
 use super::escalate::Spoiled;
-use super::estimate::PlainText;
 use super::finish;
 use super::prompt::Prompt;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
 use crate::budget::Estimate;
 use crate::cache::CacheResult;
-use crate::config::{self, Mode};
+use crate::config::{self, Credential, Mode};
 use crate::id::RequestId;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
 use crate::telemetry::{self, Mechanism, Phase};
 use crate::tenant::Identity;
 use crate::tier::Tier;
-use crate::upstream::{Pieces, RequestBody};
-use crate::usage::Terms;
+use crate::upstream::{Pieces, RequestBody, Upstream};
 use crate::wire::envelope::Envelope;
 use crate::wire::headers::{self, Ours};
 use crate::wire::splice::Splice;
@@ -96,6 +95,8 @@ pub struct Exchange {
     pub estimate: Option<Estimate>,
     /// Tries at the upstream.
     pub attempts: u32,
+    /// The fallback it went to; `None` for the configured upstream.
+    pub via: Option<usize>,
     /// The upstream's id of the request.
     pub upstream_request_id: Option<String>,
     /// When the first content of the answer passed.
@@ -110,27 +111,6 @@ pub struct Exchange {
     pub gauge: Option<telemetry::InFlight>,
     sent_at: Option<Instant>,
     _in_flight: InFlight,
-}
-
-/// Facts of the body that outlive it.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// The model as named.
-    pub model: String,
-    /// Whether a stream was asked for.
-    pub stream: bool,
-    /// `max_tokens`.
-    pub max_tokens: Option<u64>,
-    /// The thread it opens or continues.
-    pub thread: Option<Option<String>>,
-    /// Tools called in the turn before, and whether their results were errors.
-    pub tool_results: Vec<(String, bool)>,
-    /// Tools whose result failed for the third time in a row with this request.
-    pub failed_thrice: Vec<String>,
-    /// Terms the request asks for.
-    pub terms: Terms,
-    /// Its prompt, where that is text and nothing else.
-    pub plain: Option<PlainText>,
 }
 
 impl Exchange {
@@ -164,6 +144,7 @@ impl Exchange {
             sampling: None,
             estimate: None,
             attempts: 0,
+            via: None,
             upstream_request_id: None,
             first_content: None,
             phases: Vec::new(),
@@ -178,21 +159,9 @@ impl Exchange {
 
     /// Keeps what later steps need of the body.
     pub fn observe(&mut self, envelope: &Envelope<'_>) {
-        let history = &envelope.history;
-        let calls = history.last_tool_calls.iter().map(ToString::to_string);
-        self.asked = Asked {
-            model: envelope.model.to_string(),
-            stream: envelope.stream,
-            max_tokens: envelope.max_tokens,
-            thread: envelope
-                .thread
-                .as_ref()
-                .map(|thread| thread.previous_message_id.as_ref().map(ToString::to_string)),
-            tool_results: calls.zip(history.last_tool_results.iter().copied()).collect(),
-            failed_thrice: history.failed_thrice.iter().map(ToString::to_string).collect(),
-            terms: terms_of(envelope),
-            plain: None,
-        };
+        self.asked = Asked::of(envelope);
+        // Looked for only where it is asked for: it is one more search of the body.
+        self.asked.bound = !self.snapshot.fallbacks.is_empty() && asked::is_bound(envelope);
     }
 
     /// Notes that the request is about to go upstream.
@@ -297,6 +266,29 @@ impl Exchange {
         self.routing().mode
     }
 
+    /// Returns the upstream the request goes to.
+    #[must_use]
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        self.fallback().map_or(&self.snapshot.upstream, |(_, upstream)| upstream)
+    }
+
+    /// Returns whose credential goes there.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        self.fallback()
+            .map_or(&self.snapshot.config.upstream.credential, |(fallback, _)| &fallback.credential)
+    }
+
+    /// Returns the name of the fallback the request went to.
+    #[must_use]
+    pub fn via_name(&self) -> Option<&str> {
+        self.fallback().map(|(fallback, _)| fallback.name.as_str())
+    }
+
+    fn fallback(&self) -> Option<&(config::Fallback, Arc<Upstream>)> {
+        self.via.and_then(|via| self.snapshot.fallbacks.get(via))
+    }
+
     /// Returns the body with the decided model in it; byte for byte the client's where nothing changes.
     #[must_use]
     pub fn splice(&self, envelope: &Envelope<'_>, body: &Bytes) -> RequestBody {
@@ -357,15 +349,6 @@ impl Endpoint {
     #[must_use]
     pub const fn is_message(self) -> bool {
         matches!(self, Self::Messages)
-    }
-}
-
-fn terms_of(envelope: &Envelope<'_>) -> Terms {
-    Terms {
-        fast: envelope.speed.as_deref() == Some("fast"),
-        us_only: envelope.inference_geo.as_deref() == Some("us"),
-        batch: false,
-        web_searches: 0,
     }
 }
 

@@ -156,7 +156,8 @@ pub(super) async fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Respon
 /// Where our own deadline passed the upstream may have done the work: that is charged at the estimate. Where it
 /// was never reached, or closed the connection without a byte, nothing is.
 pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
-    let Unanswered { mut exchange, failure } = unanswered;
+    let Unanswered { mut exchange, failure, keeping } = unanswered;
+    drop(keeping);
     let waited = failure.phase == Phase::Wait && failure.kind == FailureKind::Timeout;
     let bill =
         if waited && exchange.endpoint.is_message() { Bill::at_estimate(&exchange) } else { Bill::nothing() };

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use super::exchange::Exchange;
 use super::keeping::Keeping;
 use super::relay::Reply;
-use super::{finish, headroom, relay};
+use super::{fall_back, finish, headroom, relay};
 use crate::config::Credential;
 use crate::telemetry::AttemptResult;
 use crate::upstream::{Answer, FailureKind, Phase, RequestBody, TimedBody, UpstreamFailure};
@@ -35,6 +36,8 @@ pub(super) struct Unanswered {
     pub(super) exchange: Box<Exchange>,
     /// What went wrong.
     pub(super) failure: UpstreamFailure,
+    /// What would have been kept of its answer.
+    pub(super) keeping: Option<Box<Keeping>>,
 }
 
 /// A request on its way up; ends with the head of the answer.
@@ -46,24 +49,55 @@ struct Underway {
     keeping: Option<Box<Keeping>>,
 }
 
-/// Sends a request up; where no answer comes, the refusal is the answer.
+/// Sends a request up, to a fallback where the upstream cannot answer; where no answer comes, the refusal is the answer.
 pub(super) async fn cross(
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     body: RequestBody,
     keeping: Option<Box<Keeping>>,
 ) -> Result<Forwarded, Response<Reply>> {
-    match forward(exchange, body, keeping) {
-        Err((exchange, refusal)) => Err(finish::refuse(exchange, &refusal).await),
-        Ok(crossing) => match crossing.await {
-            Ok(forwarded) => Ok(forwarded),
-            Err(unanswered) => Err(finish::unanswered(unanswered).await),
-        },
+    let spare = fall_back::spare(&exchange, &body);
+    if let Err(refusal) = fall_back::first(&mut exchange, spare.is_some()) {
+        return Err(finish::refuse(exchange, &refusal).await);
+    }
+    let mut came = match forward(exchange, body, keeping) {
+        Err((exchange, refusal)) => return Err(finish::refuse(exchange, &refusal).await),
+        Ok(crossing) => crossing.await,
+    };
+    if let Some(spare) = spare {
+        // Boxed: only some gateways have fallbacks, and every request's future would be larger for them.
+        came = Box::pin(elsewhere(came, spare)).await;
+    }
+    match came {
+        Ok(forwarded) => Ok(forwarded),
+        Err(unanswered) => Err(finish::unanswered(unanswered).await),
     }
 }
 
-/// Sends a request once more, elsewhere.
-pub(super) async fn send_again(exchange: Box<Exchange>, body: RequestBody) -> Result<Forwarded, Unanswered> {
-    match forward(exchange, body, None) {
+/// Tries one fallback after the other until one answers; the last one's word stands.
+async fn elsewhere(
+    mut came: Result<Forwarded, Unanswered>,
+    body: RequestBody,
+) -> Result<Forwarded, Unanswered> {
+    loop {
+        let Some(via) = fall_back::next(&came) else { return came };
+        let Some(body) = body.replay() else { return came };
+        let (mut exchange, keeping) = match came {
+            Ok(Forwarded { exchange, keeping, .. }) | Err(Unanswered { exchange, keeping, .. }) => {
+                (exchange, keeping)
+            }
+        };
+        exchange.via = Some(via);
+        came = send(exchange, body, keeping).await;
+    }
+}
+
+/// Sends a request once more.
+pub(super) async fn send(
+    exchange: Box<Exchange>,
+    body: RequestBody,
+    keeping: Option<Box<Keeping>>,
+) -> Result<Forwarded, Unanswered> {
+    match forward(exchange, body, keeping) {
         Ok(crossing) => crossing.await,
         Err((exchange, refusal)) => {
             let failure = UpstreamFailure {
@@ -73,7 +107,7 @@ pub(super) async fn send_again(exchange: Box<Exchange>, body: RequestBody) -> Re
                 message: refusal.message,
                 attempts: 0,
             };
-            Err(Unanswered { exchange, failure })
+            Err(Unanswered { exchange, failure, keeping: None })
         }
     }
 }
@@ -92,7 +126,7 @@ fn forward(
     *request.method_mut() = exchange.method.clone();
     *request.uri_mut() = exchange.uri.clone();
     *request.headers_mut() = headers;
-    let upstream = exchange.snapshot.upstream.clone();
+    let upstream = Arc::clone(exchange.upstream());
     exchange.sent();
     let sending = Box::pin(async move { upstream.send(request).await });
     Ok(Crossing(Some(Underway { sending, exchange, keeping })))
@@ -106,7 +140,7 @@ pub(super) fn outgoing(exchange: &Exchange) -> Result<HeaderMap, Refusal> {
     outgoing.remove(header::EXPECT);
     // A compressed answer could not be metered as it passes.
     outgoing.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Credential::Ours(secret) = &exchange.snapshot.config.upstream.credential {
+    if let Credential::Ours(secret) = exchange.credential() {
         headers::replace_credential(&mut outgoing, secret.expose())
             .map_err(|_| Refusal::internal("the upstream credential cannot be sent as a header"))?;
         headers::strip_origin(&mut outgoing);
@@ -130,6 +164,7 @@ impl Underway {
         match sent {
             Ok(answer) => {
                 metrics.record_attempt(self.exchange.tier(), result_of(answer.response.status().as_u16()));
+                fall_back::note(&self.exchange, Some(fall_back::health_of(answer.response.status())));
                 headroom::note(&self.exchange, &answer.response);
                 self.exchange.attempts += u32::from(answer.attempts);
                 let request_id = answer.response.headers().get("request-id");
@@ -138,9 +173,10 @@ impl Underway {
                 Ok(Forwarded { exchange: self.exchange, response: answer.response, keeping: self.keeping })
             }
             Err(failure) => {
+                fall_back::note(&self.exchange, fall_back::health_of_failure(&failure));
                 metrics.record_attempt(self.exchange.tier(), result_of_failure(&failure));
                 self.exchange.attempts += u32::from(failure.attempts);
-                Err(Unanswered { exchange: self.exchange, failure })
+                Err(Unanswered { exchange: self.exchange, failure, keeping: self.keeping })
             }
         }
     }

@@ -14,6 +14,10 @@ use crate::upstream::Left;
 ///
 /// Where callers bring their own credentials each has an upstream account, and no one's limits steer another.
 pub(super) fn note<B>(exchange: &Exchange, answer: &Response<B>) {
+    // A fallback's limits are another account's, and steer nothing.
+    if exchange.via.is_some() {
+        return;
+    }
     let Some(model) = exchange.snapshot.catalog.model(exchange.sent_model()) else { return };
     let (runtime, headers) = (&exchange.tercet.runtime, answer.headers());
     let left = LIMIT_HEADERS.map(|(_, names)| left(headers, names));

@@ -5,6 +5,7 @@
 //! paths) goes through `passthrough`, with the same identification, credential and ownership rules.
 
 mod account;
+mod asked;
 mod batch;
 mod bill;
 mod charge;
@@ -15,6 +16,7 @@ mod escalate;
 mod estimate;
 mod exchange;
 mod explain;
+mod fall_back;
 mod finish;
 mod forward;
 mod headroom;

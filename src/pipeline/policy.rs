@@ -162,4 +162,4 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// How `file_id` may be written: as it is, or with an escape for any of its letters.
-const FILE_NAMED: [&[u8]; 2] = [b"file_id", br"\u00"];
+pub(super) const FILE_NAMED: [&[u8]; 2] = [b"file_id", br"\u00"];

@@ -21,7 +21,7 @@ use crate::wire::error::Refusal;
 
 /// Returns our credential where it was sent upstream.
 pub(super) fn ours(exchange: &Exchange) -> Option<&Secret> {
-    match &exchange.snapshot.config.upstream.credential {
+    match exchange.credential() {
         Credential::Ours(secret) => Some(secret),
         Credential::Client => None,
     }

@@ -29,6 +29,9 @@ pub(super) fn dress(exchange: &Exchange, head: &mut Parts) {
 /// Puts our own headers on.
 pub(super) fn ours(exchange: &Exchange, headers: &mut HeaderMap) {
     put(headers, REQUEST_ID, exchange.id.as_str());
+    if let Some(name) = exchange.via_name() {
+        put(headers, UPSTREAM, name);
+    }
     if !headers.contains_key(UPSTREAM_REQUEST_ID) {
         put(headers, UPSTREAM_REQUEST_ID, exchange.id.as_str());
     }
@@ -47,10 +50,11 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// Headers of ours, rate limits among them.
-const OURS_MAX: usize = 25;
+const OURS_MAX: usize = 26;
 // Constants, because `from_static` walks the name byte by byte wherever it runs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tercet-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const UPSTREAM: HeaderName = HeaderName::from_static("x-tercet-upstream");
 const MODEL: HeaderName = HeaderName::from_static("x-tercet-model");
 const TIER: HeaderName = HeaderName::from_static("x-tercet-tier");
 const REASON: HeaderName = HeaderName::from_static("x-tercet-reason");

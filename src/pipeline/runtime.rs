@@ -14,7 +14,7 @@ use crate::cache::{AnswerCache, Retries};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::journal::{Journal, Recent, Rollup};
 use crate::limit::{Gate, TenantGates};
 use crate::route::{Conversations, Habits};
@@ -22,7 +22,7 @@ use crate::store::{Accounts, Link};
 use crate::telemetry::{Metrics, Outbox};
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
-use crate::upstream::{Headroom, Upstream};
+use crate::upstream::{Allowance, Headroom, Upstream};
 use crate::workload::{Care, Workloads};
 
 /// An immutable compiled configuration; swapped whole.
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub directory: Directory,
     /// Where requests go; shared with the snapshot before where its settings did not change.
     pub upstream: Arc<Upstream>,
+    /// Where requests go while that one cannot answer, in this order; shared likewise.
+    pub fallbacks: Vec<(config::Fallback, Arc<Upstream>)>,
     /// Kept answers; shared likewise.
     pub cache: Arc<AnswerCache>,
 }
@@ -67,6 +69,8 @@ pub struct Runtime {
     pub answers: Option<Arc<Link>>,
     /// What is left of the upstream's rate limits.
     pub headroom: Headroom,
+    /// Tries at fallbacks.
+    pub allowance: Allowance,
     /// Batches whose results are not known.
     pub batches: Batches,
     /// Requests that are asked again elsewhere.

@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Resul
 
 use super::facts::{
     AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase, Readings,
-    SampleResult, UpstreamLimit,
+    SampleResult,
 };
 use super::family::{Family, OTHER, SeriesCap, count, count_all, observe, options, registered};
 use super::table::{self, Row, known_tool};
@@ -33,6 +33,8 @@ pub struct Metrics {
     inflight: Family<IntGauge>,
     connections: IntGauge,
     attempts: Family<IntCounter>,
+    fallbacks: Family<IntCounter>,
+    open: Family<IntGauge>,
     tokens: Family<IntCounter>,
     pub(super) cost: Family<IntCounter>,
     pub(super) baseline: Family<IntCounter>,
@@ -115,6 +117,8 @@ impl Metrics {
             inflight: gauge(table::INFLIGHT)?,
             connections: single_gauge(table::CONNECTIONS)?,
             attempts: counter(table::ATTEMPTS)?,
+            fallbacks: counter(table::FALLBACKS)?,
+            open: gauge(table::UPSTREAM_OPEN)?,
             tokens: counter(table::TOKENS)?,
             cost: Family::money(table::COST, &cap),
             baseline: Family::money(table::BASELINE, &cap),
@@ -279,11 +283,6 @@ impl Metrics {
         count(self.escalations.cell(&[tenant, from.name(), to.name(), reason]).as_ref(), 1);
     }
 
-    /// Counts one try at the upstream.
-    pub fn record_attempt(&self, tier: Tier, result: AttemptResult) {
-        count(self.attempts.cell(&[tier.name(), result.name()]).as_ref(), 1);
-    }
-
     /// Counts one answer of a limit, quota or budget.
     pub fn record_limit(&self, tenant: &str, limit: LimitKind, decision: LimitDecision) {
         count(self.limit_decisions.cell(&[tenant, limit.name(), decision.name()]).as_ref(), 1);
@@ -292,16 +291,6 @@ impl Metrics {
     /// Counts one budget or quota that came to its warning.
     pub fn record_warning(&self, tenant: &str, level: &str, limit: LimitKind) {
         count(self.warnings.cell(&[tenant, level, limit.name()]).as_ref(), 1);
-    }
-
-    /// Notes the upstream's limit as its last answer told it.
-    pub fn record_upstream_limit(&self, limit: &UpstreamLimit<'_>) {
-        let values = [limit.limit, limit.remaining, limit.reset_timestamp_s];
-        for (family, value) in self.upstream_limits.iter().zip(values) {
-            if let Some(gauge) = family.cell(&[limit.family, limit.kind]) {
-                gauge.set(value);
-            }
-        }
     }
 
     /// Counts a client connection opened.
@@ -345,6 +334,7 @@ impl Metrics {
     fn expect_rare(&self) {
         self.unpriced.cell(&[OTHER]);
         SPENDING.iter().for_each(|limit| drop(self.warnings.cell(&["_gateway", "gateway", limit.name()])));
+        self.open.cell(&[CONFIGURED]);
         for tier in Tier::ROUTED {
             for result in AttemptResult::ALL {
                 self.attempts.cell(&[tier.name(), result.name()]);
@@ -392,8 +382,12 @@ const COST_TYPES: [&str; 6] = ["input", "output", "cache_read", "cache_write_5m"
 const SPENDING: [LimitKind; 2] = [LimitKind::Budget, LimitKind::Quota];
 const BASELINES: [&str; 2] = ["requested", "all_opus"];
 
+/// What the configured upstream is called beside its fallbacks.
+pub const CONFIGURED: &str = "configured";
 /// Resolved sets of cells that are kept.
 const CELLS_MAX: usize = 8_192;
+
+mod upstreams;
 
 #[cfg(test)]
 mod tests;

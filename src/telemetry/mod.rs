@@ -21,7 +21,7 @@ pub use facts::{
     LimitDecision, LimitKind, LimitReading, Mechanism, Outcome, Phase, Readings, RedisReading, SampleResult,
     SharingReading, ToolUse, UpstreamLimit, Window,
 };
-pub use metrics::{InFlight, Metrics};
+pub use metrics::{CONFIGURED, InFlight, Metrics};
 pub use outbox::{Notice, Outbox, OutboxReading};
 pub use sink::flush;
 pub use table::{Kind, Row, TABLE, markdown};

@@ -156,6 +156,10 @@ table! {
     INFLIGHT = "inflight_requests", Kind::Gauge, ["tenant"], "Requests being handled.";
     CONNECTIONS = "connections", Kind::Gauge, [], "Open client connections.";
     ATTEMPTS = "upstream_attempts_total", Kind::Counter, ["tier", "result"], "Tries at the upstream.";
+    FALLBACKS = "upstream_fallbacks_total", Kind::Counter, ["upstream"],
+        "Exchanges that went to a fallback, as the upstream could not answer.";
+    UPSTREAM_OPEN = "upstream_open", Kind::Gauge, ["upstream"],
+        "Whether an upstream is left alone for not answering, 1 or 0.";
     TOKENS = "tokens_total", Kind::Counter, ["tenant", "model", "token_type"],
         "Tokens as billed; the types are disjoint, input is uncached input.";
     COST = "cost_usd_total", Kind::MoneyCounter, ["tenant", "model", "token_type"],
@@ -249,6 +253,7 @@ const LABELS: &[(&str, &str)] = &[
         "result (attempts)",
         "`ok`, `client_error`, `rate_limited`, `overloaded`, `server_error`, `connect_failed`, `timed_out`, `broken`",
     ),
+    ("upstream", "`configured`, names of fallbacks"),
     ("result (tools)", "`ok`, `error`"),
     (
         "result (shadow samples)",

@@ -116,7 +116,8 @@ impl RequestBody {
     }
 
     /// Returns the same body again where that is possible.
-    pub(super) fn replay(&self) -> Option<Self> {
+    #[must_use]
+    pub fn replay(&self) -> Option<Self> {
         match self {
             Self::Pieces(pieces) => Some(Self::Pieces(pieces.clone())),
             Self::Stream(_) => None,

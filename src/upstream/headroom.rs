@@ -48,6 +48,13 @@ impl Headroom {
         self.with(pool, |held| held.waits_until = held.waits_until.max(Some(until)));
     }
 
+    /// Tells whether `pool` asked to be left alone and the wait has not passed.
+    #[must_use]
+    pub fn waits(&self, pool: &str, now: Timestamp) -> bool {
+        let pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.get(pool).is_some_and(|pool| pool.waits(now))
+    }
+
     /// Returns the pools that are tight, in no order.
     #[must_use]
     pub fn tight(&self, now: Timestamp) -> Vec<Arc<str>> {
@@ -65,10 +72,14 @@ impl Headroom {
 }
 
 impl Pool {
+    fn waits(&self, now: Timestamp) -> bool {
+        self.waits_until.is_some_and(|until| now < until)
+    }
+
     fn is_tight(&self, now: Timestamp) -> bool {
         let short =
             |left: &Left| left.remaining.saturating_mul(TIGHT_SHARE) < left.limit && now < left.resets_at;
-        self.waits_until.is_some_and(|until| now < until) || self.limits.iter().flatten().any(short)
+        self.waits(now) || self.limits.iter().flatten().any(short)
     }
 }
 
@@ -111,6 +122,10 @@ mod tests {
         headroom.wait("opus", at("2026-11-20T12:00:00Z"), Duration::from_secs(30));
         headroom.wait("opus", at("2026-11-20T12:00:01Z"), Duration::from_secs(5));
         assert_eq!(names(&headroom, "2026-11-20T12:00:29Z"), ["opus"]);
+        assert!(
+            headroom.waits("opus", at("2026-11-20T12:00:29Z"))
+                && !headroom.waits("haiku", at("2026-11-20T12:00:29Z"))
+        );
         assert!(names(&headroom, "2026-11-20T12:00:30Z").is_empty());
         headroom.wait("opus", at("2026-11-20T13:00:00Z"), Duration::MAX);
         assert!(names(&headroom, "2026-11-20T14:00:00Z").is_empty(), "an hour at most");

@@ -7,7 +7,9 @@
 //!
 //! Limits: 1024 idle connections, 60 s idle each; an answer's head 256 KiB and 100 headers.
 
+mod allowance;
 mod body;
+mod breaker;
 mod connect;
 mod failure;
 mod headroom;
@@ -28,7 +30,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+pub use allowance::Allowance;
 pub use body::{BodyProblem, Pieces, RequestBody};
+pub use breaker::{Breaker, Change, Health, Open};
 pub use failure::{FailureKind, Phase, UpstreamFailure};
 pub use headroom::{Headroom, Left};
 pub use path::{Route, route};
@@ -48,6 +52,7 @@ pub struct Upstream {
     prefix: String,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
+    breaker: Breaker,
 }
 
 /// An answer whose head has come and whose body is still to be read.
@@ -102,7 +107,14 @@ impl Upstream {
             prefix: config.base_url.path().trim_end_matches('/').to_owned(),
             first_byte_timeout: config.first_byte_timeout,
             idle_timeout: config.idle_timeout,
+            breaker: Breaker::default(),
         })
+    }
+
+    /// Returns what is known of its health.
+    #[must_use]
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// Sends a request and waits for the head of the answer.

@@ -153,6 +153,12 @@ impl Refusal {
         Self::server(StatusCode::SERVICE_UNAVAILABLE, "api_error", message, Fault::Gateway)
     }
 
+    /// 503: likewise, for `retry_after_s`, brought into 1 to 60 seconds.
+    #[must_use]
+    pub fn unavailable_for(message: impl Into<String>, retry_after_s: u64) -> Self {
+        Self::unavailable(message).with_header(RETRY_AFTER, number(retry_after_s.clamp(1, 60)))
+    }
+
     /// 504: the upstream did not answer in time.
     #[must_use]
     pub fn timeout(message: impl Into<String>) -> Self {

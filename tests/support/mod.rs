@@ -25,6 +25,8 @@ use tokio::task::JoinHandle;
 
 /// The credential the gateway presents upstream where it uses its own.
 pub const UPSTREAM_KEY: &str = "sk-ant-upstream-0123456789";
+/// The credential it presents at a fallback.
+pub const SPARE_KEY: &str = "sk-ant-spare-0123456789";
 /// The key of tenant `acme`, user `ann`.
 pub const ACME: &str = "tct-acme-key";
 /// The key of tenant `rival`, user `rob`.
@@ -166,6 +168,7 @@ pub fn configuration(upstream: &str, folder: &Path, text: &str) -> String {
 pub fn environment(name: &str) -> Option<String> {
     match name {
         "UPSTREAM_KEY" => Some(UPSTREAM_KEY.to_owned()),
+        "SPARE_KEY" => Some(SPARE_KEY.to_owned()),
         "ACME_KEY" => Some(ACME.to_owned()),
         "RIVAL_KEY" => Some(RIVAL.to_owned()),
         "ADMIN_TOKEN" => Some("admin-token-of-the-tests".to_owned()),

@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 30] = [
+const SECTIONS: [&str; 31] = [
     "",
     "server",
     "server.tls",
@@ -27,6 +27,7 @@ const SECTIONS: [&str; 30] = [
     "admin.token",
     "upstream",
     "upstream.credential",
+    "upstream.fallback[]",
     "tiers",
     "routing",
     "routing.shadow_sample",

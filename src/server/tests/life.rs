@@ -94,6 +94,7 @@ async fn a_burst_from_upstream_leaves_in_few_writes() {
         first_byte_timeout: second,
         idle_timeout: second,
         ca: None,
+        fallbacks: Vec::new(),
     });
     let upstream = Arc::new(upstream.unwrap());
     let listener = Listener::bind(&config()).await.unwrap();
