@@ -18,7 +18,7 @@ pub enum Content {
     Scripts,
 }
 
-/// What was learned, by model; at most [`MODELS_MAX`], later ones share one.
+/// What was learned, by model; at most `MODELS_MAX`, later ones share one.
 #[derive(Debug, Default)]
 pub struct Densities(Mutex<HashMap<Arc<str>, [Histogram; 3]>>);
 
@@ -35,7 +35,7 @@ impl Default for Histogram {
 }
 
 impl Content {
-    /// Judges a text from [`WINDOWS`] pieces of it, 32 bytes each.
+    /// Judges a text from `WINDOWS` pieces of it, 32 bytes each.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
         let stride = (text.len() / WINDOWS).max(WINDOW_BYTES);
