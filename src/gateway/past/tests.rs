@@ -162,7 +162,7 @@ fn what_is_no_past_of_this_version_is_not_taken_up() {
     spent(&mut past, "2026-11-20T10:00:00Z", 3);
     let text = String::from_utf8(past.to_bytes()).unwrap();
     let mut restored = Past::default();
-    assert!(!restored.restore(text.replace("\"version\":1", "\"version\":0").as_bytes()));
+    assert!(!restored.restore(text.replace(&format!("\"version\":{VERSION}"), "\"version\":0").as_bytes()));
     assert!(!restored.restore(&text.as_bytes()[..text.len() - 1]));
     assert!(
         !restored.restore(text.replace(",0,3,0]]", ",1,3,0]]").as_bytes()),
