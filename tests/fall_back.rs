@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::http::{Answer, ask, get, message, send};
 use support::read::{metric, sum};
-use support::{ACME, House, SPARE_KEY, TENANTS};
+use support::{ACME, House, SPARE_KEY, TENANTS, UPSTREAM_KEY};
 use tempfile::TempDir;
 use tercet::clock::Clock;
 use tercet::simulated::{Behaviour, Options, Upstream};
@@ -233,6 +233,23 @@ async fn without_a_fallback_an_upstream_that_is_gone_is_refused_at_once_until_it
     let _back = Upstream::start(Options { listen: address, ..Options::default() }).await.unwrap();
     clock.advance(Duration::from_secs(1));
     assert_eq!(message(&house.url, ACME, plain()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credential_of_a_fallback_goes_nowhere_else_with_a_sample() {
+    for moves in [true, false] {
+        let sampled = "[tenants.acme.routing]\nshadow_sample = { share = 1.0, daily = \"10 USD\" }";
+        let pair = Pair::start(sampled).await;
+        if moves {
+            pair.house.upstream.script(status(529, &[]));
+        }
+        assert_eq!(pair.ask(plain()).await.header("x-tercet-upstream"), if moves { "spare" } else { "" });
+        let (upstream, _folder) = pair.house.stop().await;
+        let seen = upstream.requests();
+        let keys: Vec<_> = seen.iter().map(|request| request.header("x-api-key").unwrap()).collect();
+        assert!(keys.iter().all(|key| *key == UPSTREAM_KEY), "{keys:?}");
+        assert_eq!(seen.len() > 1, !moves, "what stayed is asked again");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

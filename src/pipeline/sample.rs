@@ -151,6 +151,10 @@ fn is_tight(exchange: &Exchange, model: &str) -> bool {
 /// Has a request asked again whose answer came whole.
 pub(super) fn begin(exchange: &mut Exchange, bill: &Bill) {
     let Some(sampling) = exchange.sampling.take() else { return };
+    if exchange.via.is_some() {
+        // It went up with a fallback's credential, which is for no other host; samples go to the configured upstream.
+        return;
+    }
     if exchange.decision.as_ref().is_none_or(|decision| decision.escalated_from.is_some()) {
         // It was asked at the model above already, and what it came to is known.
         return;
