@@ -10,24 +10,11 @@ use http::Method;
 use support::http::{Answer, ask, get, message, send};
 use support::read::{metric, until};
 use support::redis::{Fault, Line, Redis};
-use support::{ACME, House, RIVAL, TENANTS};
+use support::{ACME, House, RIVAL, TENANTS, beside, connected};
 use tokio::time::Instant;
 
 fn text(redis: &Redis) -> String {
     format!("{TENANTS}\n[cache]\nenabled = true\n[redis]\ncache = \"{}\"\n", redis.url())
-}
-
-async fn connected(house: House) -> House {
-    let link = house.tercet.runtime.answers.clone().unwrap();
-    until("redis is connected", || link.is_up()).await;
-    house
-}
-
-/// A gateway before the upstream of another one; it has an upstream of its own that nothing reaches.
-async fn beside(one: &House, text: &str) -> House {
-    let url = one.upstream.url();
-    let upstream = format!("[upstream]\nbase_url = \"{url}\"\ncredential = {{ env = \"UPSTREAM_KEY\" }}\n");
-    connected(House::start(&format!("{text}{upstream}")).await).await
 }
 
 async fn asked(house: &House, key: &str, body: &str) -> (String, Answer) {
@@ -61,7 +48,7 @@ async fn failed(house: &House) -> i64 {
 async fn what_one_gateway_was_answered_another_gives_in_either_form_for_nothing() {
     let redis = Redis::start(&[]).await;
     let one = connected(House::start(&text(&redis)).await).await;
-    let other = beside(&one, &text(&redis)).await;
+    let other = connected(beside(&one, &text(&redis)).await).await;
     let elsewhere = connected(House::start(&text(&redis)).await).await;
     let whole = ask("claude-haiku-5-5", "write 30 words");
     let events = whole.replacen('{', "{\"stream\":true,", 1);
@@ -114,7 +101,7 @@ async fn a_value_that_is_not_the_answer_is_a_miss_and_counted() {
         for command in commands {
             let _: ::redis::Value = redis.command(command).await;
         }
-        let other = beside(&one, &text(&redis)).await;
+        let other = connected(beside(&one, &text(&redis)).await).await;
         let before = one.upstream.bill().len();
         assert_eq!(asked(&other, ACME, &first).await.0, "miss", "{spoil}");
         assert_eq!(one.upstream.bill().len(), before + 1, "{spoil}");
@@ -123,7 +110,7 @@ async fn a_value_that_is_not_the_answer_is_a_miss_and_counted() {
         other.stop().await;
     }
     let _: i64 = redis.command(&["COPY", "good", &name, "REPLACE"]).await;
-    let other = beside(&one, &text(&redis)).await;
+    let other = connected(beside(&one, &text(&redis)).await).await;
     assert_eq!(asked(&other, ACME, &first).await.0, "hit", "the good value is one");
     other.stop().await;
     one.stop().await;
@@ -168,7 +155,7 @@ async fn what_one_gateway_is_told_to_expire_is_gone_from_redis_and_from_the_othe
     let redis = Redis::start(&[]).await;
     let line = Line::to(redis.port).await;
     let one = connected(House::start(&text(&redis).replace(&redis.url(), &line.url())).await).await;
-    let other = beside(&one, &text(&redis)).await;
+    let other = connected(beside(&one, &text(&redis)).await).await;
     let bodies = ["write 30 words", "write 31 words"].map(|text| ask("claude-haiku-5-5", text));
     for key in [ACME, RIVAL] {
         asked(&one, key, &bodies[0]).await;

@@ -9,27 +9,14 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use support::http::{Answer, send};
-use support::read::{idle, until, until_told};
+use support::read::{idle, until_told};
 use support::redis::Redis;
-use support::{ACME, House, RIVAL, TENANTS};
+use support::{ACME, House, RIVAL, TENANTS, beside, connected};
 
 fn text(redis: &Redis) -> String {
     // So that no turn is too hard for where the conversation is.
     let quality = "[tenants.acme.routing]\nquality = 0.5\n";
     format!("{TENANTS}\n{quality}[redis]\ncache = \"{}\"\n", redis.url())
-}
-
-async fn connected(house: House) -> House {
-    let link = house.tercet.runtime.answers.clone().unwrap();
-    until("redis is connected", || link.is_up()).await;
-    house
-}
-
-/// A gateway before the upstream of another one.
-async fn beside(one: &House, text: &str) -> House {
-    let url = one.upstream.url();
-    let upstream = format!("[upstream]\nbase_url = \"{url}\"\ncredential = {{ env = \"UPSTREAM_KEY\" }}\n");
-    House::start(&format!("{text}{upstream}")).await
 }
 
 /// A thinking conversation, asked of opus.

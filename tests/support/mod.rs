@@ -124,6 +124,20 @@ impl House {
     }
 }
 
+/// Waits until a gateway is connected with the Redis that answers are shared through.
+pub async fn connected(house: House) -> House {
+    let link = house.tercet.runtime.answers.clone().unwrap();
+    read::until("redis is connected", || link.is_up()).await;
+    house
+}
+
+/// Starts a gateway before the upstream of another one; it has an upstream of its own that nothing reaches.
+pub async fn beside(one: &House, text: &str) -> House {
+    let url = one.upstream.url();
+    let upstream = format!("[upstream]\nbase_url = \"{url}\"\ncredential = {{ env = \"UPSTREAM_KEY\" }}\n");
+    House::start(&format!("{text}{upstream}")).await
+}
+
 /// Returns the exchanges of the journal below `folder`.
 pub fn records(folder: &Path) -> Vec<Value> {
     exchanges_in(&folder.join("data"))
