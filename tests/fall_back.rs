@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "fall_back/opening.rs"]
+mod opening;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -244,6 +247,10 @@ async fn the_credential_of_a_fallback_goes_nowhere_else_with_a_sample() {
             pair.house.upstream.script(status(529, &[]));
         }
         assert_eq!(pair.ask(plain()).await.header("x-tercet-upstream"), if moves { "spare" } else { "" });
+        if !moves {
+            // It is asked behind the client, and not any more once the gateway ends.
+            support::read::until("the sample is asked", || pair.house.upstream.requests().len() > 1).await;
+        }
         let (upstream, _folder) = pair.house.stop().await;
         let seen = upstream.requests();
         let keys: Vec<_> = seen.iter().map(|request| request.header("x-api-key").unwrap()).collect();

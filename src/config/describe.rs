@@ -44,6 +44,7 @@ pub fn describe(config: &Config) -> Value {
             "first_byte_timeout": duration(upstream.first_byte_timeout),
             "idle_timeout": duration(upstream.idle_timeout),
             "ca": upstream.ca,
+            "retry_streams": upstream.retry_streams,
             "fallback": fallbacks,
         },
         "tiers": { "haiku": config.tiers.haiku, "sonnet": config.tiers.sonnet, "opus": config.tiers.opus },

@@ -80,6 +80,7 @@ pub(super) struct Upstream {
     pub(super) first_byte_timeout: Given<Text<Duration>>,
     pub(super) idle_timeout: Given<Text<Duration>>,
     pub(super) ca: Given<PathBuf>,
+    pub(super) retry_streams: Option<bool>,
     pub(super) fallback: Vec<Spanned<Section<Fallback>>>,
 }
 

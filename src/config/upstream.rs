@@ -25,6 +25,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Extra root certificates (PEM) trusted besides the built-in ones: `ca = "file"`.
     pub ca: Option<PathBuf>,
+    /// Whether a stream that fails before its first content is asked for once more where no fallback may have it.
+    pub retry_streams: bool,
     /// Where else messages go while it cannot answer, in this order; at most 8.
     pub fallbacks: Vec<Fallback>,
 }
@@ -79,6 +81,7 @@ pub(super) fn upstream(check: &mut Check<'_>, file: &schema::Upstream) -> Upstre
         first_byte_timeout: check.positive(&file.first_byte_timeout, Duration::from_secs(600)),
         idle_timeout: check.positive(&file.idle_timeout, Duration::from_secs(300)),
         ca: check.file(file.ca.as_ref()),
+        retry_streams: file.retry_streams.unwrap_or(false),
         fallbacks,
     }
 }

@@ -82,6 +82,7 @@ fn receiver_of(config: &Config, webhook: &Webhook) -> Result<config::Upstream, S
         first_byte_timeout: TRY_TIMEOUT,
         idle_timeout: TRY_TIMEOUT,
         ca: config.upstream.ca.clone(),
+        retry_streams: false,
         fallbacks: Vec::new(),
     })
 }

@@ -10,7 +10,6 @@
 //! The work is done in a task of its own, so that a client that leaves meanwhile leaves both attempts settled: what
 //! is then handed to nobody is read to its end like any answer whose client has gone.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,12 +83,12 @@ async fn judge(
     spare: Spare,
     client: &oneshot::Sender<Response<Reply>>,
 ) -> Response<Reply> {
-    let Forwarded { exchange, response, keeping } = forwarded;
+    let Forwarded { exchange, response, keeping, prelude, .. } = forwarded;
     let (head, mut body) = response.into_parts();
-    let held = Held::read(&head, &mut body).await;
+    let held = Held::read(&head, prelude, &mut body).await;
     let as_it_is = |exchange, held: Held, body| {
         let response = Response::from_parts(head.clone(), body);
-        relay::relay_after(held.frames, Forwarded { exchange, response, keeping })
+        relay::relay(Forwarded { exchange, response, keeping, prelude: held.frames, failed: false })
     };
     let fault = held.fault(&spare.body).filter(|_| !client.is_closed());
     let Some((code, metered)) = fault else { return as_it_is(exchange, held, body).await };
@@ -158,10 +157,11 @@ struct Held {
 }
 
 impl Held {
-    async fn read(head: &Parts, body: &mut TimedBody) -> Self {
+    /// Reads on behind the frames that were read already.
+    async fn read(head: &Parts, frames: Prelude, body: &mut TimedBody) -> Self {
         let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let streamed = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let mut held = Self { frames: VecDeque::new(), streamed, whole: false };
+        let mut held = Self { frames, streamed, whole: false };
         let (bytes_max, time_max) = if streamed { STREAM } else { MESSAGE };
         // The bound is one of time, too: whatever has not ended by then is let out.
         drop(tokio::time::timeout(time_max, held.fill(body, bytes_max)).await);
@@ -169,20 +169,24 @@ impl Held {
     }
 
     async fn fill(&mut self, body: &mut TimedBody, bytes_max: usize) {
-        let mut bytes = 0;
-        while bytes <= bytes_max {
+        let (mut bytes, mut looked_at) = (0, 0);
+        loop {
+            while let Some(frame) = self.frames.get(looked_at) {
+                let data = frame.as_ref().ok().and_then(Frame::data_ref);
+                bytes += data.map_or(0, Bytes::len);
+                looked_at += 1;
+                if frame.is_err() || data.is_some_and(|data| memmem::find(data, THINKING).is_some()) {
+                    return;
+                }
+            }
+            if bytes > bytes_max {
+                return;
+            }
             let Some(frame) = body.frame().await else {
                 self.whole = true;
                 return;
             };
-            let data = frame.as_ref().ok().and_then(Frame::data_ref);
-            bytes += data.map_or(0, Bytes::len);
-            let thinks = data.is_some_and(|data| memmem::find(data, THINKING).is_some());
-            let failed = frame.is_err();
             self.frames.push_back(frame);
-            if failed || thinks {
-                return;
-            }
         }
     }
 

@@ -2,8 +2,8 @@
 //! cannot answer.
 //!
 //! A request moves on only while nothing of an answer was passed on and the upstream before cannot have worked on it:
-//! there was no connection, or it said itself that it did not (429, 502, 503, 504, 529). What is bound to an account
-//! stays with it. Further tries are bounded by an allowance, so that a storm of refusals is not made worse by us.
+//! there was no connection, or it said itself that it did not (429, 502, 503, 504, 529, or an error in place of a stream's
+//! first content). What is bound to an account stays with it. Further tries are bounded by an allowance, so that a storm of refusals is not made worse by us.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::telemetry::CONFIGURED;
 use crate::upstream::{Change, FailureKind, Health, Phase, RequestBody, UpstreamFailure};
 use crate::wire::error::Refusal;
 
-/// Returns a copy of a request that may be sent elsewhere; `None` where it may not.
+/// Returns a copy of a request that may be sent elsewhere, or there once more; `None` where it may not.
 pub(super) fn spare(exchange: &Exchange, body: &RequestBody) -> Option<RequestBody> {
     let routed = exchange.endpoint.is_message() || exchange.endpoint.is_count();
     let may = routed && exchange.snapshot.fallbacks.iter().any(|(fallback, _)| may_use(exchange, fallback));
-    if may { body.replay() } else { None }
+    if may || asks_again(exchange) { body.replay() } else { None }
 }
 
 /// Chooses where a request goes first.
@@ -45,17 +45,32 @@ pub(super) fn first(exchange: &mut Exchange, elsewhere: bool) -> Result<(), Refu
     }
 }
 
-/// Returns the fallback that is tried next, if what came is no answer and one is left.
-pub(super) fn next(came: &Result<Forwarded, Unanswered>) -> Option<usize> {
-    let (exchange, unworked) = match came {
-        Ok(forwarded) => (&forwarded.exchange, CANNOT.contains(&forwarded.response.status().as_u16())),
-        Err(unanswered) => (&unanswered.exchange, unanswered.failure.retryable),
+/// Returns where a request is tried next, if what came is no answer: at the next fallback that may have it, or where it
+/// was, `again` at most, where a stream began and failed.
+pub(super) fn next(came: &Result<Forwarded, Unanswered>, again: &mut bool) -> Option<Option<usize>> {
+    let (exchange, unworked, failed) = match came {
+        Ok(forwarded) => {
+            let status = forwarded.response.status().as_u16();
+            (&forwarded.exchange, CANNOT.contains(&status), forwarded.failed)
+        }
+        Err(unanswered) => (&unanswered.exchange, unanswered.failure.retryable, false),
     };
     let after = exchange.via.map_or(0, |via| via + 1);
-    if !unworked || after >= exchange.snapshot.fallbacks.len() || !exchange.tercet.runtime.allowance.spend() {
+    let another = after < exchange.snapshot.fallbacks.len();
+    let same = failed && *again && asks_again(exchange);
+    if !(unworked || failed) || !(another || same) || !exchange.tercet.runtime.allowance.spend() {
         return None;
     }
-    from(exchange, after)
+    if let Some(via) = another.then(|| from(exchange, after)).flatten() {
+        return Some(Some(via));
+    }
+    *again &= !same;
+    same.then_some(exchange.via)
+}
+
+/// Tells whether a stream that failed before its first content is asked for where it failed.
+fn asks_again(exchange: &Exchange) -> bool {
+    exchange.asked.stream && exchange.endpoint.is_message() && exchange.snapshot.config.upstream.retry_streams
 }
 
 /// Notes what an attempt said of the upstream it was made at.

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use super::exchange::Exchange;
 use super::keeping::Keeping;
-use super::relay::Reply;
+use super::opening::Opening;
+use super::relay::{Prelude, Reply};
 use super::{fall_back, finish, headroom, relay};
 use crate::config::Credential;
 use crate::telemetry::AttemptResult;
@@ -28,6 +29,10 @@ pub(super) struct Forwarded {
     pub(super) response: Response<TimedBody>,
     /// What will be kept of it.
     pub(super) keeping: Option<Box<Keeping>>,
+    /// What was read of its body already.
+    pub(super) prelude: Prelude,
+    /// The upstream said in it, before any content, that it failed.
+    pub(super) failed: bool,
 }
 
 /// An exchange to which the upstream gave no answer.
@@ -49,7 +54,7 @@ struct Underway {
     keeping: Option<Box<Keeping>>,
 }
 
-/// Sends a request up, to a fallback where the upstream cannot answer; where no answer comes, the refusal is the answer.
+/// Sends a request up, and again where the upstream could not answer and that is wanted; where no answer comes, the refusal is the answer.
 pub(super) async fn cross(
     mut exchange: Box<Exchange>,
     body: RequestBody,
@@ -64,7 +69,7 @@ pub(super) async fn cross(
         Ok(crossing) => crossing.await,
     };
     if let Some(spare) = spare {
-        // Boxed: only some gateways have fallbacks, and every request's future would be larger for them.
+        // Boxed: only some gateways may send again, and every request's future would be larger for them.
         came = Box::pin(elsewhere(came, spare)).await;
     }
     match came {
@@ -73,20 +78,24 @@ pub(super) async fn cross(
     }
 }
 
-/// Tries one fallback after the other until one answers; the last one's word stands.
+/// Tries one fallback after the other until one answers, or the same upstream once more; the last one's word stands.
 async fn elsewhere(
     mut came: Result<Forwarded, Unanswered>,
     body: RequestBody,
 ) -> Result<Forwarded, Unanswered> {
+    let mut again = true;
     loop {
-        let Some(via) = fall_back::next(&came) else { return came };
+        if let Ok(forwarded) = came {
+            came = Ok(Opening::read(forwarded).await);
+        }
+        let Some(via) = fall_back::next(&came, &mut again) else { return came };
         let Some(body) = body.replay() else { return came };
         let (mut exchange, keeping) = match came {
             Ok(Forwarded { exchange, keeping, .. }) | Err(Unanswered { exchange, keeping, .. }) => {
                 (exchange, keeping)
             }
         };
-        exchange.via = Some(via);
+        exchange.via = via;
         came = send(exchange, body, keeping).await;
     }
 }
@@ -170,7 +179,13 @@ impl Underway {
                 let request_id = answer.response.headers().get("request-id");
                 self.exchange.upstream_request_id =
                     request_id.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
-                Ok(Forwarded { exchange: self.exchange, response: answer.response, keeping: self.keeping })
+                Ok(Forwarded {
+                    exchange: self.exchange,
+                    response: answer.response,
+                    keeping: self.keeping,
+                    prelude: Prelude::new(),
+                    failed: false,
+                })
             }
             Err(failure) => {
                 fall_back::note(&self.exchange, fall_back::health_of_failure(&failure));

@@ -23,6 +23,7 @@ mod headroom;
 mod join;
 mod keeping;
 mod listing;
+mod opening;
 mod own_limits;
 mod passthrough;
 mod policy;

@@ -62,14 +62,8 @@ impl Reply {
 }
 
 /// Hands the upstream's answer on; the exchange ends when the body does.
-pub(super) fn relay(forwarded: Forwarded) -> impl Future<Output = Response<Reply>> + Send {
-    // No future around the other's, which would hold what is handed on twice.
-    relay_after(Prelude::new(), forwarded)
-}
-
-/// Likewise, behind what was read of it already.
-pub(super) async fn relay_after(prelude: Prelude, forwarded: Forwarded) -> Response<Reply> {
-    let Forwarded { exchange, response, keeping } = forwarded;
+pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
+    let Forwarded { exchange, response, keeping, prelude, .. } = forwarded;
     let (mut head, body) = response.into_parts();
     let mut watch = Watch::new(exchange, &head, keeping);
     reply::dress(&watch.exchange, &mut head);
@@ -234,17 +228,17 @@ impl Drop for Relay {
 
 /// Reads and settles an answer whose client left before its head came.
 pub(super) async fn drain_unseen(forwarded: Forwarded) {
-    let Forwarded { exchange, response, keeping } = forwarded;
+    let Forwarded { exchange, response, keeping, prelude, .. } = forwarded;
     let (head, body) = response.into_parts();
     let mut watch = Watch::new(exchange, &head, keeping);
     match watch.keeping_mut().map(Keeping::take_off) {
         Some((flight, headers, seat)) => {
             drop(seat);
-            let relay = Box::pin(Relay::of(Prelude::new(), body, watch));
+            let relay = Box::pin(Relay::of(prelude, body, watch));
             // Others may wait for it; where nobody does, it is dropped, and drained.
             flight.open(headers, relay);
         }
-        None => drain(Prelude::new(), body, watch).await,
+        None => drain(prelude, body, watch).await,
     }
 }
 

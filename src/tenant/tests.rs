@@ -86,6 +86,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             first_byte_timeout: second,
             idle_timeout: second,
             ca: None,
+            retry_streams: false,
             fallbacks: Vec::new(),
         },
         redis: Redis::default(),

@@ -88,6 +88,7 @@ fn config(base_url: Uri) -> config::Upstream {
         first_byte_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),
         ca: None,
+        retry_streams: false,
         fallbacks: Vec::new(),
     }
 }

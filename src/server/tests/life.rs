@@ -94,6 +94,7 @@ async fn a_burst_from_upstream_leaves_in_few_writes() {
         first_byte_timeout: second,
         idle_timeout: second,
         ca: None,
+        retry_streams: false,
         fallbacks: Vec::new(),
     });
     let upstream = Arc::new(upstream.unwrap());
