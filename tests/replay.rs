@@ -59,12 +59,56 @@ async fn header_journal_command_and_admin_tell_the_same() {
         .map(|one| one["code"].as_str().unwrap())
         .collect();
     assert_eq!(codes.join(","), answer.header("x-tercet-reason"));
-    for field in ["tier", "model", "reasons", "adaptations", "mode", "acted", "sent_model"] {
+    for field in ["tier", "model", "reasons", "acted"] {
         assert_eq!(explained["decision"][field], record["decision"][field], "{field}");
     }
-    for field in ["candidates", "conversation", "workload", "policy_version"] {
+    for field in ["mode", "sent_model"] {
+        assert_eq!(explained["decision"][field], record[field], "{field}, which the record says once");
+    }
+    assert_eq!(explained["decision"]["adaptations"], json!([]));
+    for field in ["conversation", "workload", "policy_version"] {
         assert_eq!(explained[field], record["decision"][field], "{field}");
     }
+    assert_eq!(explained["candidates"].as_array().unwrap().len(), 3);
+    house.stop().await;
+}
+
+/// A later turn of a coding agent, with all that such a client says of itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_turn_takes_two_kibibytes_at_most() {
+    let house = House::start(TENANTS).await;
+    let text =
+        |text: &str| json!([{ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }]);
+    let tool = |name: &str| json!({ "name": name, "description": "d", "input_schema": { "type": "object" } });
+    let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "Bash", "input": { "command": "ls" } });
+    let body = json!({ "model": "claude-opus-5-5", "max_tokens": 32_000, "stream": true,
+        "system": text(&"You are an agent that writes programs. ".repeat(40)),
+        "tools": (["Bash", "Read", "Edit", "Write", "Grep", "Glob"].map(tool)),
+        "thinking": { "type": "adaptive" }, "output_config": { "effort": "high" },
+        "metadata": { "user_id": "user_0123456789abcdef" },
+        "messages": [{ "role": "user", "content": "Find out why the test fails." },
+            { "role": "assistant", "content": [call] },
+            { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "toolu_1", "content": "a b" }] },
+            { "role": "assistant", "content": "It is the clock." },
+            { "role": "user", "content": text("Mend it.") }] });
+    let headers = [
+        ("x-api-key", ACME),
+        ("anthropic-version", "2023-06-01"),
+        ("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14"),
+        ("content-type", "application/json"),
+        ("user-agent", "claude-cli/2.1.79 (external, cli)"),
+        ("x-claude-code-session-id", "5f0e4a2c-6a3b-4a2e-9f57-2f4f1d8d6c11"),
+        ("x-tercet-tags", "team-a"),
+    ];
+    let url = format!("{}/v1/messages", house.url);
+    assert_eq!(send(Method::POST, &url, &headers, body.to_string()).await.status, 200);
+    house.records_when(1).await;
+    let files = std::fs::read_dir(house.folder.path().join("data/exchanges")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let segment = files.into_iter().find(|file| file.extension().is_some_and(|end| end == "jsonl")).unwrap();
+    let lines = std::fs::read_to_string(segment).unwrap();
+    let line = lines.lines().find(|line| line.contains(r#""kind":"exchange""#)).unwrap();
+    assert!(line.len() <= 2_048, "{} bytes: {line}", line.len());
     house.stop().await;
 }
 

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::classify::{Weights, classify};
 use crate::config::{Config, Routing};
 use crate::journal::Found;
-use crate::route::{Ahead, Basis, DECISION_FIELDS, Facts, Origin, RouteDecision};
+use crate::route::{Ahead, Basis, DECISION_FIELDS, Facts, Origin, RouteDecision, USUAL_VERSION, told_whole};
 use crate::tier::Tier;
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
@@ -42,7 +42,7 @@ pub fn judge(
         })?),
     };
     let facts = Facts {
-        api_version: text(headers, "anthropic-version").unwrap_or(DEFAULT_VERSION),
+        api_version: text(headers, "anthropic-version").unwrap_or(USUAL_VERSION),
         betas: &betas(headers),
         override_tier,
         route_off: text(headers, "x-tercet-route") == Some("off"),
@@ -83,7 +83,10 @@ pub fn explain_body(
 #[must_use]
 pub fn explain_record(found: &Found) -> Value {
     let kept = found.record.decision.as_ref();
-    let kept: Value = kept.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null);
+    let mut kept: Value = kept.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null);
+    if let Some(decision) = kept.as_object_mut() {
+        told_whole(decision, found.record.mode.as_deref());
+    }
     let part = |name: &str| kept.get(name).cloned().unwrap_or(Value::Null);
     let fields = DECISION_FIELDS.iter().map(|name| ((*name).to_owned(), part(name))).collect();
     json!({
@@ -96,6 +99,3 @@ pub fn explain_record(found: &Found) -> Value {
         "decision": if kept.is_null() { Value::Null } else { Value::Object(fields) },
     })
 }
-
-/// What curl and most clients send.
-const DEFAULT_VERSION: &str = "2023-06-01";

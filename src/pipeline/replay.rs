@@ -74,7 +74,10 @@ pub struct Change {
 /// What of a record's `decision` is needed.
 #[derive(Deserialize)]
 struct Kept {
-    sent_model: String,
+    model: String,
+    /// Where it is not the one decided on.
+    #[serde(default)]
+    sent_model: Option<String>,
     #[serde(default)]
     escalated_from: Option<String>,
     #[serde(default)]
@@ -116,6 +119,9 @@ impl<'a> Replay<'a> {
 
     /// Returns what the exchange would have cost.
     fn again(&mut self, record: &ExchangeRecord, was: String, mut basis: Basis<'static>) -> NanoUsd {
+        if basis.ask.model.is_empty() {
+            basis.ask.model = record.requested_model.clone().into();
+        }
         let mut came_from = was.clone();
         if let Some(past) = &mut basis.past {
             if let Some(model) = self.went.get(&past.by) {
@@ -176,7 +182,7 @@ impl<'a> Replay<'a> {
 
 fn kept(decision: &RawValue) -> Option<(String, Basis<'static>)> {
     let kept: Kept = serde_json::from_str(decision.get()).ok()?;
-    Some((kept.escalated_from.unwrap_or(kept.sent_model), kept.basis?))
+    Some((kept.escalated_from.or(kept.sent_model).unwrap_or(kept.model), kept.basis?))
 }
 
 fn recounted(usage: &Usage, from: Tokenizer, to: Tokenizer) -> Usage {

@@ -11,7 +11,8 @@ use crate::wire::envelope::{Envelope, Role};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ask<'a> {
-    /// The model's name.
+    /// The model's name; a record tells it as the model that was asked for.
+    #[serde(skip_serializing)]
     pub model: Cow<'a, str>,
     /// Bytes of JSON, base64 payload left out.
     pub text_bytes: u64,

@@ -22,7 +22,8 @@ use crate::wire::envelope::Envelope;
 pub struct Basis<'a> {
     /// The request.
     pub ask: Ask<'a>,
-    /// `anthropic-version`.
+    /// `anthropic-version`; left out of a record where it is the one that nearly all clients send.
+    #[serde(default = "usual_version", skip_serializing_if = "is_usual_version")]
     pub api_version: Cow<'a, str>,
     /// Values of `anthropic-beta`.
     #[serde(skip_serializing_if = "is_default")]
@@ -123,3 +124,14 @@ impl<'a> Basis<'a> {
         })
     }
 }
+
+const fn usual_version() -> Cow<'static, str> {
+    Cow::Borrowed(USUAL_VERSION)
+}
+
+fn is_usual_version(version: &str) -> bool {
+    version == USUAL_VERSION
+}
+
+/// What curl and most clients send.
+pub const USUAL_VERSION: &str = "2023-06-01";

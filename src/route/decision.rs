@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::config::{Adaptation, Mode};
 use crate::money::NanoUsd;
@@ -89,6 +89,12 @@ impl Choice {
     }
 }
 
+impl Candidate {
+    fn sufficiency(&self) -> f64 {
+        share(u64::from(self.sufficiency_permille))
+    }
+}
+
 impl RouteDecision {
     /// Returns the tier of the model that is sent.
     #[must_use]
@@ -145,11 +151,26 @@ impl RouteDecision {
     }
 
     /// Returns the journal's `decision`: everything `explain` tells, and `basis`, what it takes to decide again.
+    ///
+    /// What the record says elsewhere is left out, and so is what is as usual: [`told_whole`] puts it back.
     #[must_use]
     pub fn record<'a>(&'a self, origin: Origin<'a>, basis: Option<&'a RawValue>) -> impl Serialize + 'a {
-        let escalated_from = self.escalated_from.as_deref();
-        let (candidates, conversation) = (self.candidates.as_slice(), self.conversation);
-        Recorded { decision: self, candidates, conversation, origin, escalated_from, basis }
+        let decided = self.decided();
+        Recorded {
+            tier: decided.tier,
+            model: &decided.model,
+            reasons: &self.reasons,
+            adaptations: decided.adaptations.iter().map(|one| one.name()).collect(),
+            acted: self.acted,
+            sent_model: Some(self.sent.model.as_str()).filter(|sent| *sent != decided.model),
+            candidates: self.candidates.iter().map(|one| Brief(one, basis.is_some())).collect(),
+            conversation: self.conversation,
+            workload: origin.workload,
+            policy_version: origin.policy_version,
+            weights_version: origin.weights_version,
+            escalated_from: self.escalated_from.as_deref(),
+            basis,
+        }
     }
 
     /// Returns the object of `explain --json`.
@@ -168,7 +189,7 @@ impl RouteDecision {
 }
 
 /// What a decision came from, so that it can be told which of them changed between two.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The fingerprint of the workload that spoke, or of the narrowest the request belongs to; 16 hex digits.
     pub workload: Option<&'a str>,
@@ -180,16 +201,59 @@ pub struct Origin<'a> {
 
 #[derive(Serialize)]
 struct Recorded<'a> {
-    #[serde(flatten)]
-    decision: &'a RouteDecision,
-    candidates: &'a [Candidate],
+    tier: Tier,
+    model: &'a str,
+    reasons: &'a [Reason],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adaptations: Vec<&'static str>,
+    acted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_model: Option<&'a str>,
+    candidates: Vec<Brief<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<&'static str>,
-    #[serde(flatten)]
-    origin: Origin<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<&'a str>,
+    policy_version: &'a str,
+    weights_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     escalated_from: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     basis: Option<&'a RawValue>,
+}
+
+/// A candidate as it is recorded: without what most of them are, and where there is a basis, without what that says.
+struct Brief<'a>(&'a Candidate, bool);
+
+/// Puts back what a recorded decision leaves out, and leaves what is there, as in records that say all, as it is.
+///
+/// `mode` is that of the record.
+pub fn told_whole(decision: &mut Map<String, Value>, mode: Option<&str>) {
+    if !decision.contains_key("mode") {
+        decision.insert("mode".to_owned(), json!(mode));
+    }
+    if !decision.contains_key("sent_model") {
+        let decided = decision.get("model").cloned().unwrap_or_default();
+        decision.insert("sent_model".to_owned(), decided);
+    }
+    decision.entry("adaptations").or_insert_with(|| json!([]));
+    let sufficiency = decision.get("basis").and_then(|basis| basis.get("sufficiency")).cloned();
+    let candidates = decision.get_mut("candidates").and_then(Value::as_array_mut);
+    for candidate in candidates.into_iter().flatten().filter_map(Value::as_object_mut) {
+        candidate.entry("feasible").or_insert(Value::Bool(true));
+        candidate.entry("reasons").or_insert_with(|| json!([]));
+        let tier = candidate.get("tier").and_then(Value::as_str).and_then(|name| name.parse::<Tier>().ok());
+        let place = tier.and_then(|tier| Tier::ROUTED.iter().position(|routed| *routed == tier));
+        let known = place.and_then(|place| sufficiency.as_ref()?.get(place)?.as_u64());
+        if sufficiency.is_some() || candidate.contains_key("sufficiency") {
+            candidate.entry("sufficiency").or_insert_with(|| json!(share(known.unwrap_or(1_000))));
+        }
+    }
+}
+
+/// Thousandths as a part of one.
+fn share(permille: u64) -> f64 {
+    f64::from(u16::try_from(permille).unwrap_or(u16::MAX)) / 1_000.0
 }
 
 /// The fields of a decision as it is told.
@@ -221,8 +285,28 @@ impl Serialize for Candidate {
         fields.serialize_field("model", &self.model)?;
         fields.serialize_field("feasible", &self.feasible)?;
         fields.serialize_field("reasons", &self.blockers)?;
-        fields.serialize_field("sufficiency", &(f64::from(self.sufficiency_permille) / 1_000.0))?;
+        fields.serialize_field("sufficiency", &self.sufficiency())?;
         fields.serialize_field("estimate_nanousd", &self.estimate)?;
+        fields.end()
+    }
+}
+
+impl Serialize for Brief<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(candidate, has_basis) = self;
+        let mut fields = serializer.serialize_struct("Candidate", 6)?;
+        fields.serialize_field("tier", &candidate.tier)?;
+        fields.serialize_field("model", &candidate.model)?;
+        if !candidate.feasible {
+            fields.serialize_field("feasible", &false)?;
+        }
+        if !candidate.blockers.is_empty() {
+            fields.serialize_field("reasons", &candidate.blockers)?;
+        }
+        if !has_basis {
+            fields.serialize_field("sufficiency", &candidate.sufficiency())?;
+        }
+        fields.serialize_field("estimate_nanousd", &candidate.estimate)?;
         fields.end()
     }
 }

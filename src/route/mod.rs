@@ -27,9 +27,9 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 pub use ask::Ask;
-pub use basis::Basis;
+pub use basis::{Basis, USUAL_VERSION};
 pub use conversation::{Conversations, Prefixes, SHARED_BYTES_MAX, Speaker, pack, shared_name, unpack};
-pub use decision::{Candidate, Choice, DECISION_FIELDS, Origin, RouteDecision, Unroutable};
+pub use decision::{Candidate, Choice, DECISION_FIELDS, Origin, RouteDecision, Unroutable, told_whole};
 pub use fault::Wanted;
 pub use habits::{Ahead, Habits, Turn, Workload};
 pub use past::{ANYONE, Answered, Ended, Past, Warm};

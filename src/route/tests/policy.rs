@@ -293,6 +293,29 @@ fn an_explanation_has_the_promised_shape() {
 }
 
 #[test]
+fn a_recorded_decision_is_told_as_it_was_made() {
+    for (model, mode) in [("claude-opus-4-8", Mode::Shadow), ("claude-opus-5-5", Mode::Enforce)] {
+        let decision = sent(model, &easy(), mode);
+        let origin =
+            Origin { workload: Some("0123456789abcdef"), policy_version: "abc", weights_version: "w" };
+        let told = decision.explain(origin);
+        let basis = r#"{"sufficiency":[980,990,995]}"#.to_owned();
+        let basis = serde_json::value::RawValue::from_string(basis).unwrap();
+        let mut kept = serde_json::to_value(decision.record(origin, Some(&basis))).unwrap();
+        told_whole(kept.as_object_mut().unwrap(), Some(mode.name()));
+        for field in DECISION_FIELDS {
+            assert_eq!(kept[field], told["decision"][field], "{field}");
+        }
+        for field in ["candidates", "workload", "conversation", "policy_version", "weights_version"] {
+            assert_eq!(kept[field], told[field], "{field}");
+        }
+        let whole = kept.clone();
+        told_whole(kept.as_object_mut().unwrap(), Some("off"));
+        assert_eq!(kept, whole, "a record that says all is left as it is");
+    }
+}
+
+#[test]
 fn every_code_is_documented() {
     let document = include_str!("../../../docs/routing.md");
     let sources = [
