@@ -114,8 +114,23 @@ pub(crate) fn start_gateway(upstream: SocketAddr, folder: &Path, workers: usize,
 
 /// Starts the gateway with more lines of configuration.
 pub(crate) fn start_gateway_with(upstream: SocketAddr, folder: &Path, workers: usize, more: &str) -> Proxy {
+    start(folder, workers, CONFIGURATION.replace("$UPSTREAM", &upstream.to_string()) + more)
+}
+
+/// Starts the gateway with room for so many requests in flight.
+pub(crate) fn start_gateway_for(
+    upstream: SocketAddr,
+    folder: &Path,
+    workers: usize,
+    in_flight: usize,
+) -> Proxy {
+    let room = format!("[server]\nmax_in_flight = {in_flight}\n");
+    let configuration = CONFIGURATION.replace("$UPSTREAM", &upstream.to_string());
+    start(folder, workers, configuration.replace("[server]\n", &room))
+}
+
+fn start(folder: &Path, workers: usize, configuration: String) -> Proxy {
     let file = folder.join("tercet.toml");
-    let configuration = CONFIGURATION.replace("$UPSTREAM", &upstream.to_string()) + more;
     std::fs::write(&file, configuration).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tercet"));
     command.args(["run", "--config"]).arg(&file).current_dir(folder).stderr(Stdio::piped());

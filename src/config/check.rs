@@ -15,7 +15,7 @@ use toml::Spanned;
 use super::problem::Finding;
 use super::schema::{self, File, Given, Reference};
 use super::source::{Surroundings, readable};
-use super::value::{Count, Permille, Section, Text, ZERO};
+use super::value::{Bytes, Count, Permille, Section, Text, ZERO};
 use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
     Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
@@ -146,14 +146,28 @@ fn server(check: &mut Check<'_>, file: &schema::Server) -> Server {
         Some(url) => url.get_ref().0.to_string().trim_end_matches('/').to_owned(),
         None => url_of(listen, file.tls.is_some()),
     };
+    let size =
+        |given: &Given<Text<Bytes>>, default| given.as_ref().map_or(default, |size| size.get_ref().0.0);
+    let (max_body_bytes, max_in_flight_bytes) =
+        (size(&file.max_body, 32 << 20), size(&file.max_in_flight_size, 1 << 30));
+    if max_in_flight_bytes < max_body_bytes.saturating_mul(2) {
+        let given =
+            file.max_in_flight_size.as_ref().map(Spanned::span).or(file.max_body.as_ref().map(Spanned::span));
+        check.absent(
+            given,
+            "`max_in_flight_size` is less than twice `max_body`\nmake it larger, or `max_body` smaller",
+        );
+    }
     Server {
         listen,
         public_url,
         tls,
-        max_body_bytes: file.max_body.as_ref().map_or(32 << 20, |size| size.get_ref().0.0),
+        max_body_bytes,
         header_timeout: check.positive(&file.header_timeout, Duration::from_secs(10)),
         body_timeout: check.positive(&file.body_timeout, Duration::from_secs(120)),
         max_connections: check.size(file.max_connections.as_ref(), 10_000),
+        max_in_flight: check.size(file.max_in_flight.as_ref(), 20_000),
+        max_in_flight_bytes,
         drain_timeout: spanned(file.drain_timeout.as_ref(), Duration::from_secs(60)),
     }
 }

@@ -34,6 +34,8 @@ pub fn describe(config: &Config) -> Value {
             "header_timeout": duration(server.header_timeout),
             "body_timeout": duration(server.body_timeout),
             "max_connections": server.max_connections,
+            "max_in_flight": server.max_in_flight,
+            "max_in_flight_size": size(server.max_in_flight_bytes),
             "drain_timeout": duration(server.drain_timeout),
         },
         "admin": { "listen": config.admin.listen.to_string(), "token": config.admin.token.as_ref().map(|_| MASK) },

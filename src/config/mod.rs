@@ -97,6 +97,10 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Open client connections; default 10,000.
     pub max_connections: usize,
+    /// Requests in flight, shared by the tenants that have any; default 20,000.
+    pub max_in_flight: usize,
+    /// Their bodies together, as far as they are kept in memory, shared likewise; default 1 GiB.
+    pub max_in_flight_bytes: u64,
     /// How long SIGTERM waits for requests in flight; default 60 s.
     pub drain_timeout: Duration,
 }

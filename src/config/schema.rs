@@ -54,6 +54,8 @@ pub(super) struct Server {
     pub(super) header_timeout: Given<Text<Duration>>,
     pub(super) body_timeout: Given<Text<Duration>>,
     pub(super) max_connections: Given<Count>,
+    pub(super) max_in_flight: Given<Count>,
+    pub(super) max_in_flight_size: Given<Text<Bytes>>,
     pub(super) drain_timeout: Given<Text<Duration>>,
 }
 

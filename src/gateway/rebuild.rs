@@ -20,7 +20,7 @@ use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{self, Config, Tiers};
 use crate::journal::{Entry, ExchangeRecord, Journal, Recovered, ReservationRecord};
-use crate::limit::{Gate, GateKind, TenantGates};
+use crate::limit::{Gate, GateKind, Room, TenantGates};
 use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
@@ -68,6 +68,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         recent: past.recent,
         counters: shared.counters,
         answers: shared.answers,
+        room: Room::default(),
         headroom: Headroom::default(),
         allowance: Allowance::default(),
         batches,

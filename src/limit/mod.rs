@@ -2,19 +2,21 @@
 //!
 //! Turns `config::Limits` of one level into demands on the store, tells which ceiling a refused request ran
 //! into, and finds the values of the `anthropic-ratelimit-*` headers: of each dimension the tightest of the
-//! caller's own levels. [`Gate`]s bound what needs neither levels nor refunds.
+//! caller's own levels. [`Gate`]s bound what needs neither levels nor refunds, and the [`Room`] what is in flight at all.
 //!
 //! Counting is the store's work, wording of headers the pipeline's. Buckets hold a minute's worth and refill
 //! evenly; estimates are taken before and corrected after, so a bucket of tokens may go below zero. Prompt
 //! tokens read from the prompt cache do not count, as upstream.
 
 mod gate;
+mod room;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use gate::{Gate, GateKind, TenantGates};
+pub use room::{Full, Room, Stay};
 
 use crate::config::Limits;
 use crate::store::{Cell, Demand, Exhausted, Rate, Standing, Wait};

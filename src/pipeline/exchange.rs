@@ -21,6 +21,7 @@ use crate::budget::Estimate;
 use crate::cache::CacheResult;
 use crate::config::{self, Credential, Mode};
 use crate::id::RequestId;
+use crate::limit::Stay;
 use crate::route::RouteDecision;
 use crate::store::Reservation;
 use crate::telemetry::{self, Mechanism, Phase};
@@ -107,6 +108,8 @@ pub struct Exchange {
     pub settled_at: Timestamp,
     /// Another path, used with our credential.
     pub metered_path: bool,
+    /// Its place among what may be in flight, once it was let in.
+    pub stay: Option<Stay>,
     /// Counts it among the tenant's requests in flight.
     pub gauge: Option<telemetry::InFlight>,
     sent_at: Option<Instant>,
@@ -150,6 +153,7 @@ impl Exchange {
             phases: Vec::new(),
             settled_at: tercet.runtime.clock.now(),
             metered_path: false,
+            stay: None,
             gauge: None,
             sent_at: None,
             _in_flight: InFlight::enter(tercet),

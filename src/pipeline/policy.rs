@@ -7,12 +7,13 @@ use http::HeaderMap;
 use memchr::memmem;
 
 use super::exchange::Exchange;
-use super::{charge, runtime, visitor};
+use super::{charge, visitor};
 use crate::budget::Estimate;
 use crate::classify::{self, RequestHints};
 use crate::config::Credential;
 use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
+use crate::limit::Full;
 use crate::telemetry::{LimitDecision, LimitKind, Mechanism};
 use crate::tier::{Complexity, Judged, Reason};
 use crate::wire::envelope::Envelope;
@@ -38,20 +39,37 @@ pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses early what cannot be served, before the body is read; takes nothing.
-pub(super) async fn admit(exchange: &Exchange) -> Result<(), Refusal> {
+/// Refuses early what cannot be served, before the body is read; takes a place among what is in flight.
+pub(super) async fn admit(exchange: &mut Exchange) -> Result<(), Refusal> {
     let runtime = &exchange.tercet.runtime;
     if runtime.draining.load(Ordering::Relaxed) {
         return Err(Refusal::overloaded("this gateway is shutting down; send the request again"));
     }
-    if runtime.in_flight.load(Ordering::Relaxed) > runtime::IN_FLIGHT_MAX {
-        return Err(Refusal::overloaded("this gateway has too many requests in flight"));
+    if let Some(identity) = &exchange.identity {
+        let entered = runtime.room.enter(&identity.tenant, exchange.snapshot.config.server.max_in_flight);
+        exchange.stay = Some(entered.map_err(|full| no_room(exchange, full, "requests"))?);
     }
+    let runtime = &exchange.tercet.runtime;
     if exchange.endpoint.is_count() {
         let gate = runtime.count_tokens.pass(&exchange.tenant().into());
         return gate.map_err(|wait| Refusal::rate_limited("too many count_tokens requests", wait.as_secs()));
     }
     if exchange.endpoint.is_message() { may_spend(exchange).await } else { Ok(()) }
+}
+
+/// Counts that there was no room, and says so; in a second some of it is free again.
+pub(super) fn no_room(exchange: &Exchange, full: Full, what: &str) -> Refusal {
+    count_limit(exchange, LimitKind::Room, LimitDecision::Refused);
+    let message = match full {
+        Full::Share(share) => {
+            format!(
+                "this gateway is full, and {} has its share of it: {share} {what} in flight",
+                exchange.tenant()
+            )
+        }
+        Full::Whole => format!("this gateway is full: it has all the {what} in flight that it may have"),
+    };
+    Refusal::overloaded(message)
 }
 
 /// Refuses what costs money where nothing is left to spend, or where it could not be recorded.

@@ -16,7 +16,7 @@ use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::journal::{Journal, Recent, Rollup};
-use crate::limit::{Gate, TenantGates};
+use crate::limit::{Gate, Room, TenantGates};
 use crate::route::{Conversations, Habits};
 use crate::store::{Accounts, Link};
 use crate::telemetry::{Metrics, Outbox};
@@ -49,6 +49,8 @@ pub struct Runtime {
     pub accounts: Accounts,
     /// Bounds count_tokens by tenant.
     pub count_tokens: TenantGates,
+    /// Bounds what is in flight, fairly by tenant.
+    pub room: Room,
     /// Bounds the trying of keys.
     pub failed_logins: Gate,
     /// What the classifier was trained to.
@@ -139,6 +141,3 @@ impl Drop for InFlight {
         self.0.runtime.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// Most exchanges in flight at once; past it new ones are refused with 529.
-pub(super) const IN_FLIGHT_MAX: usize = 20_000;

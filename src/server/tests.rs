@@ -33,6 +33,8 @@ fn config() -> config::Server {
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),
         max_connections: 100,
+        max_in_flight: 100,
+        max_in_flight_bytes: 1 << 30,
         drain_timeout: Duration::from_secs(10),
     }
 }

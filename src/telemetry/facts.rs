@@ -127,6 +127,8 @@ pub enum LimitKind {
     Budget,
     /// Tokens per period.
     Quota,
+    /// What may be in flight at the whole gateway.
+    Room,
 }
 
 /// What a limit said; the label `decision`.
@@ -178,7 +180,7 @@ names! {
     Phase: Parse = "parse", Limits = "limits", Classify = "classify", Cache = "cache", Total = "total";
     Mechanism: Hint = "hint", Form = "form", Text = "text", Workload = "workload";
     LimitKind: Requests = "requests", InputTokens = "input_tokens", OutputTokens = "output_tokens",
-        Concurrency = "concurrency", Budget = "budget", Quota = "quota";
+        Concurrency = "concurrency", Budget = "budget", Quota = "quota", Room = "room";
     LimitDecision: Allowed = "allowed", Refused = "refused";
     Window: Day = "day", Week = "week", Month = "month";
 }

@@ -272,7 +272,10 @@ const LABELS: &[(&str, &str)] = &[
     ("mode", "`off`, `shadow`, `enforce`"),
     ("tool", "well-known tools, `_other`"),
     ("mechanism", "`hint`, `form`, `text`, `workload`"),
-    ("limit", "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `budget`, `quota`"),
+    (
+        "limit",
+        "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `budget`, `quota`, `room` (what may be in flight at the gateway; refusals only)",
+    ),
     (
         "limit (utilization)",
         "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `daily_tokens`, `monthly_tokens`",

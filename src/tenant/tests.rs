@@ -76,6 +76,8 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             header_timeout: second,
             body_timeout: second,
             max_connections: 1,
+            max_in_flight: 100,
+            max_in_flight_bytes: 1 << 30,
             drain_timeout: second,
         },
         admin: Admin { listen: ([127, 0, 0, 1], 8788).into(), token: None },

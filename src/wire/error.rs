@@ -165,11 +165,11 @@ impl Refusal {
         Self::server(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message, Fault::Upstream)
     }
 
-    /// 529: we are past capacity or draining.
+    /// 529: we are past capacity or draining; in a second it may be tried again.
     #[must_use]
     pub fn overloaded(message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        Self::server(status, "overloaded_error", message, Fault::Gateway)
+        Self::server(status, "overloaded_error", message, Fault::Gateway).with_header(RETRY_AFTER, number(1))
     }
 
     /// Adds a header.
@@ -249,7 +249,7 @@ mod tests {
             (Refusal::bad_gateway("m"), 502, "api_error", Upstream, true, ""),
             (Refusal::unavailable("m"), 503, "api_error", Gateway, true, ""),
             (Refusal::timeout("m"), 504, "timeout_error", Upstream, true, ""),
-            (Refusal::overloaded("m"), 529, "overloaded_error", Gateway, true, ""),
+            (Refusal::overloaded("m"), 529, "overloaded_error", Gateway, true, "retry-after: 1"),
         ] {
             assert_eq!(refusal.status.as_u16(), status);
             assert_eq!((refusal.kind, refusal.fault, refusal.retryable), (kind, fault, retryable));
