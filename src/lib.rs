@@ -36,6 +36,7 @@ pub mod limit;
 pub mod route;
 pub mod sample;
 pub mod tenant;
+pub mod view;
 pub mod workload;
 
 pub mod pipeline;

@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cache", 3),
     ("workload", 3),
     ("sample", 3),
+    ("view", 3),
     ("pipeline", 4),
     ("server", 5),
     ("admin", 5),

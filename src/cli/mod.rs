@@ -15,6 +15,7 @@ mod ending;
 mod explain;
 mod export;
 mod health;
+mod journal;
 mod keys;
 mod operator;
 mod policy;
@@ -78,6 +79,8 @@ enum Verb {
     Audit(audit::Audit),
     #[command(subcommand)]
     Prices(prices::Prices),
+    #[command(subcommand)]
+    Journal(journal::Verb),
     Export(export::Export),
 }
 
@@ -118,6 +121,7 @@ impl Verb {
             Self::Policy(asked) => policy::policy(asked),
             Self::Health(asked) => wait_for(health::health(asked)),
             Self::Audit(asked) => audit::audit(asked),
+            Self::Journal(asked) => journal::journal(asked),
             Self::Prices(asked) => prices::prices(asked),
             Self::Export(asked) => export::export(asked),
         }

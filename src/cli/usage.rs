@@ -1,12 +1,13 @@
 //! `tercet usage`: what was used and what it cost, summed from the journal.
 //!
 //! Reads the journal without holding it, verifying the chain on the way, so it works beside a running gateway
-//! and never reports what was tampered with. Periods are those of UTC. Costs are shown to four decimals of a
+//! and never reports what was tampered with. Where a gateway keeps the database of sums and whole hours are asked for, only
+//! what was written since is read; the sums are those of the chain as it was when they were made. Periods are those of UTC. Costs are shown to four decimals of a
 //! dollar; `--json` and `--csv` are exact. Savings are against the models asked for, net. Besides, it shows what the
 //! response cache did, and how clients treat the upstream's prompt cache.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -16,7 +17,8 @@ use super::span;
 use super::table::{Column, Table, dollars, grouped};
 use super::{configured, prompt_cache};
 use crate::clock::Clock;
-use crate::journal::{By, ExchangeRecord, Row, SampleSums, Selection, Sums, UsageReport};
+use crate::journal::{By, ExchangeRecord, Query, Row, SampleSums, Selection, Sums, UsageReport};
+use crate::view::{self, Picked};
 
 /// Shows requests, tokens, cost and savings from the journal.
 #[derive(Args, Debug)]
@@ -54,6 +56,9 @@ pub(super) struct Usage {
     /// Print the rows as CSV, exact.
     #[arg(long)]
     csv: bool,
+    /// Sum the records themselves, verifying the chain, also where a gateway keeps their sums.
+    #[arg(long)]
+    verify: bool,
     /// The journal's folder; by default where the configuration puts it.
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     journal: Option<PathBuf>,
@@ -94,8 +99,14 @@ pub(super) fn usage(asked: &Usage) -> Ending {
     if asked.prompt_cache {
         return prompt_cache::show(&path, &selection, asked.config.as_deref(), asked.json);
     }
-    let mut sums = Summed::default();
-    records::each(&path, &selection, |record| sums.add(&asked.by, record))?;
+    let sums = match kept_sums(&path, asked, &selection) {
+        Some(picked) => Summed { totals: picked.totals, rows: picked.rows },
+        None => {
+            let mut sums = Summed::default();
+            records::each(&path, &selection, |record| sums.add(&asked.by, record))?;
+            sums
+        }
+    };
     let report = sums.report(&asked.by);
     if asked.json {
         print_json(&serde_json::to_value(&report).map_err(Failure::run)?)?;
@@ -110,6 +121,19 @@ pub(super) fn usage(asked: &Usage) -> Ending {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Answers from the database of sums where it can: it knows no sessions, no tags and nothing between two hours.
+fn kept_sums(path: &Path, asked: &Usage, selection: &Selection) -> Option<Picked> {
+    if asked.verify {
+        return None;
+    }
+    let by = asked.by.iter().map(|part| match part {
+        Part::Kept(by) => Some(*by),
+        Part::Session | Part::Tag => None,
+    });
+    let Selection { tenant, user, model, from, to } = selection.clone();
+    view::Sums::answer(path, &Query { tenant, user, model, from, to, by: by.collect::<Option<_>>()? })
 }
 
 /// The table for people; of tokens in the shape of `ccusage`.

@@ -20,6 +20,7 @@ mod shared;
 mod snapshots;
 mod sources;
 mod spend_limits;
+mod sums;
 mod webhook;
 mod workloads;
 
@@ -161,6 +162,7 @@ impl Gateway {
         background.spawn(webhook::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
+        background.spawn(sums::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));

@@ -4,19 +4,21 @@
 //! is written, `chain` how lines hold together, `checkpoint` who signs for them, `desk`, `writer` and `tail` how they
 //! reach the disk, `recover` how a start reads them back and `snapshot` what spares it, `verify` how an auditor does,
 //! `retention` what is dropped and what stays of it, `rollup`, `recent` and `sessions` are the views in memory, `follow`
-//! is for who watches it. It
+//! is for who watches it and `reader` for views that are kept elsewhere. It
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
 mod chain;
 mod changes;
 mod checkpoint;
+mod columns;
 mod desk;
 mod entry;
 mod follow;
 mod instance;
 mod json;
 mod prompt;
+mod reader;
 mod recent;
 mod record;
 mod recover;
@@ -46,10 +48,12 @@ use tokio::sync::oneshot;
 pub use chain::{Head, RecordHash, Stream};
 pub use changes::{AdminRecord, changes};
 pub use checkpoint::{CheckpointRecord, SigningKey};
+pub use columns::SUM_COLUMNS;
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use follow::Follower;
 pub use instance::instance_id;
 pub use prompt::{Marks, PromptRecord};
+pub use reader::{Pause, Place, ReadFailure, Reader};
 pub use recent::{Found, Recent, find};
 pub use record::{
     Baselines, ExchangeRecord, ObjectName, ObjectRecord, ObjectType, OpenRecord, Outcome, ReservationRecord,

@@ -225,6 +225,12 @@ impl By {
         }
     }
 
+    /// Returns the text of the period that begins at `second` of Unix time; empty for what is no period.
+    #[must_use]
+    pub fn period(self, second: i64) -> String {
+        period(self, second)
+    }
+
     /// Returns the name used in queries and keys.
     #[must_use]
     pub const fn name(self) -> &'static str {
