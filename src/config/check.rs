@@ -20,7 +20,7 @@ use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
     Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
 };
-use super::{redis, sample, tenants, upstream, webhook};
+use super::{clickhouse, redis, sample, tenants, upstream, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -53,6 +53,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         journal: journal(check, &file.journal.0),
         redis: redis::redis(check, &file.redis.0),
         webhook: webhook::webhook(check, &file.webhook.0),
+        clickhouse: clickhouse::clickhouse(check, &file.clickhouse.0),
         organisation: super::Ceilings {
             limits: limits(&file.limits.0),
             budget: budget(&file.budget.0),

@@ -74,6 +74,7 @@ pub fn describe(config: &Config) -> Value {
             "url": config.webhook.as_ref().map(super::Webhook::origin),
             "secret": config.webhook.as_ref().and_then(|webhook| webhook.secret.as_ref()).map(|_| MASK),
         },
+        "clickhouse": clickhouse(config.clickhouse.as_ref()),
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,
@@ -82,6 +83,16 @@ pub fn describe(config: &Config) -> Value {
     });
     add(&mut whole, "", &config.organisation);
     whole
+}
+
+fn clickhouse(section: Option<&super::ClickHouse>) -> Value {
+    json!({
+        "url": section.map(super::ClickHouse::origin),
+        "database": section.map_or("tercet", |section| &section.database),
+        "user": section.map_or("default", |section| &section.user),
+        "password": section.and_then(|section| section.password.as_ref()).map(|_| MASK),
+        "create_tables": section.is_none_or(|section| section.create_tables),
+    })
 }
 
 fn tenant(tenant: &Tenant) -> Value {

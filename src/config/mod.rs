@@ -17,6 +17,7 @@ use crate::tier::Tier;
 
 mod amend;
 mod check;
+mod clickhouse;
 mod describe;
 mod excerpt;
 mod load;
@@ -35,6 +36,7 @@ mod value;
 mod webhook;
 
 pub use amend::{Amendments, CREATED, FORGET, Touched};
+pub use clickhouse::ClickHouse;
 pub use describe::describe;
 pub use load::{default_config, digest_of_files, load, parse, parse_duration, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
@@ -66,6 +68,8 @@ pub struct Config {
     pub redis: Redis,
     /// Who is told of budgets that near their end.
     pub webhook: Option<Webhook>,
+    /// Where exchanges are copied to for analysis.
+    pub clickhouse: Option<ClickHouse>,
     /// Ceilings of the whole gateway.
     pub organisation: Ceilings,
     /// Tenants by name; empty means pass-through without identification.

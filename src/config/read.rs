@@ -203,7 +203,7 @@ fn holds_secret(key: &str) -> bool {
 pub(super) const PROBLEMS_MAX: usize = 32;
 
 /// The keys whose values are references to secrets.
-const REFERENCES: [&str; 3] = ["secret", "token", "credential"];
+const REFERENCES: [&str; 4] = ["secret", "token", "credential", "password"];
 
 /// The keys of addresses that may hold a login.
-const ADDRESSES: [&str; 3] = ["redis.counters", "redis.cache", "webhook.url"];
+const ADDRESSES: [&str; 4] = ["redis.counters", "redis.cache", "webhook.url", "clickhouse.url"];

@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use toml::Spanned;
 
 use super::value::{Bytes, Count, Moment, Permille, Section, Text};
-use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, WhenLow, redis, webhook};
+use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, WhenLow, clickhouse, redis, webhook};
 use crate::money::NanoUsd;
 use crate::secret::KeyHash;
 use crate::tier::Tier;
@@ -36,6 +36,7 @@ pub(super) struct File {
     pub(super) journal: Section<Journal>,
     pub(super) redis: Section<redis::Written>,
     pub(super) webhook: Section<webhook::Written>,
+    pub(super) clickhouse: Section<clickhouse::Written>,
     pub(super) limits: Section<Limits>,
     pub(super) budget: Section<Budget>,
     pub(super) quota: Section<Quota>,

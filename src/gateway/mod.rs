@@ -7,6 +7,7 @@
 mod care;
 mod change_stream;
 mod changes;
+mod clickhouse;
 mod control;
 mod kept;
 mod leases;
@@ -162,6 +163,7 @@ impl Gateway {
         background.spawn(webhook::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
+        background.spawn(clickhouse::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(sums::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));

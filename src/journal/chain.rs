@@ -134,6 +134,12 @@ impl RecordHash {
         Self(hash)
     }
 
+    /// Returns its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     fn hex(&self) -> [u8; 64] {
         let mut text = [b'0'; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {

@@ -223,6 +223,12 @@ impl Journal {
         Head { stream, seq: link.seq, hash: link.hash }
     }
 
+    /// Returns where the chain of exchanges begins: random, and no other journal's.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.exchanges.origin
+    }
+
     /// Returns the journal's folder.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -111,8 +111,12 @@ impl Reader {
 
     /// Gives `each` the next records, `count` at most, with the place behind each and its entry.
     ///
-    /// Kinds of a later version are passed over. After a failure the place is that behind the last record given.
-    pub fn read(&mut self, count: usize, mut each: impl FnMut(Place, &Entry)) -> Result<Pause, ReadFailure> {
+    /// Kinds of a later version have none. After a failure the place is that behind the last record given.
+    pub fn read(
+        &mut self,
+        count: usize,
+        mut each: impl FnMut(Place, Option<&Entry>),
+    ) -> Result<Pause, ReadFailure> {
         let (mut given, mut line) = (0, Vec::new());
         for segment in self.ahead()? {
             if segment.first_seq > self.place.segment {
@@ -134,16 +138,19 @@ impl Reader {
                 if line.pop() != Some(b'\n') {
                     break;
                 }
-                if self.take(&line, &mut each)? {
-                    given += 1;
-                }
+                self.take(&line, &mut each)?;
+                given += 1;
             }
         }
         Ok(Pause::End)
     }
 
-    /// Takes one line, which has to continue the chain; tells whether it was given on.
-    fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(Place, &Entry)) -> Result<bool, ReadFailure> {
+    /// Takes one line, which has to continue the chain.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(Place, Option<&Entry>),
+    ) -> Result<(), ReadFailure> {
         let line = Line::read(bytes).filter(Line::is_intact);
         let line = line.ok_or_else(|| self.elsewhere("the next line is not what was written"))?;
         if line.seq != self.place.seq + 1 || (self.place.seq > 0 && line.prev != self.place.hash) {
@@ -153,10 +160,8 @@ impl Reader {
             .map_err(|source| ReadFailure::Record { seq: line.seq, source })?;
         let offset = self.place.offset + bytes.len() as u64 + 1;
         self.place = Place { seq: line.seq, hash: line.hash, offset, ..self.place };
-        if let Some(entry) = &entry {
-            each(self.place, entry);
-        }
-        Ok(entry.is_some())
+        each(self.place, entry.as_ref());
+        Ok(())
     }
 
     /// Returns the segment of the place and those behind it; past what retention dropped, where the place is in that.
@@ -215,7 +220,8 @@ mod tests {
 
     fn exchanges(reader: &mut Reader, count: usize) -> (usize, Result<Pause, ReadFailure>) {
         let mut found = 0;
-        let pause = reader.read(count, |_, entry| found += usize::from(matches!(entry, Entry::Exchange(_))));
+        let pause =
+            reader.read(count, |_, entry| found += usize::from(matches!(entry, Some(Entry::Exchange(_)))));
         (found, pause)
     }
 

@@ -127,7 +127,9 @@ impl ReservationRecord {
 }
 
 impl UsageSource {
-    const fn name(self) -> &'static str {
+    /// Returns the word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
             Self::Estimate => "estimate",
@@ -136,7 +138,9 @@ impl UsageSource {
 }
 
 impl Outcome {
-    const fn name(self) -> &'static str {
+    /// Returns the word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::ClientError => "client_error",

@@ -92,6 +92,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             fallbacks: Vec::new(),
         },
         redis: Redis::default(),
+        clickhouse: None,
         webhook: None,
         tiers: Tiers { haiku: String::new(), sonnet: String::new(), opus: String::new() },
         routing: routing(),

@@ -139,7 +139,7 @@ impl Sums {
         let mut cells: BTreeMap<Cell, journal::Sums> = BTreeMap::new();
         let mut exchanges = 0;
         let read = reader.read(count, |_, entry| {
-            if let Entry::Exchange(record) = entry {
+            if let Some(Entry::Exchange(record)) = entry {
                 exchanges += 1;
                 let sums = journal::Sums::of(record);
                 standing.totals.add(&sums);
@@ -185,7 +185,7 @@ impl Sums {
                 let from = if place.segment == before.segment { before.offset } else { 0 };
                 done += place.offset.saturating_sub(from);
                 before = place;
-                if let Entry::Exchange(record) = entry {
+                if let Some(Entry::Exchange(record)) = entry {
                     exchanges += 1;
                     let sums = journal::Sums::of(record);
                     standing.totals.add(&sums);
@@ -232,7 +232,7 @@ impl Sums {
             let mut picked = schema::pick(&reading, query)?;
             let mut reader = Reader::at(journal, standing.place);
             reader.read(usize::MAX, |_, entry| {
-                if let Entry::Exchange(record) = entry {
+                if let Some(Entry::Exchange(record)) = entry {
                     let cell = Cell::of(record);
                     if holds(query, &cell) {
                         picked.add(&query.by, &cell, &journal::Sums::of(record));

@@ -238,6 +238,21 @@ fn sentinels_are_named_with_the_master_they_watch() {
 }
 
 #[test]
+fn clickhouse_is_a_host_and_names() {
+    let config = good("[clickhouse]\nurl = \"http://host:8123\"\npassword = { env = \"KEY\" }");
+    let clickhouse = config.clickhouse.clone().unwrap();
+    assert_eq!((clickhouse.origin().as_str(), clickhouse.database.as_str()), ("http://host:8123", "tercet"));
+    assert!(clickhouse.create_tables && clickhouse.user == "default");
+    assert!(!format!("{config:?}{}", describe(&config)).contains("tercet-key-secret"));
+    assert!(good("[clickhouse]").clickhouse.is_none());
+    for wrong in ["tcp://host", "http://host/path", "http://user@host", "host"] {
+        assert!(bad(&format!("[clickhouse]\nurl = \"{wrong}\"")).contains("HTTP interface"), "{wrong}");
+    }
+    assert!(bad("[clickhouse]\nurl = \"http://h\"\ndatabase = \"a b\"").contains("not a name"));
+    assert!(bad("[clickhouse]\nuser = \"ada\"").contains("ClickHouse needs a `url`"));
+}
+
+#[test]
 fn the_address_of_a_webhook_is_shown_by_its_host_alone() {
     let config =
         good("[webhook]\nurl = \"https://hooks.example/T0/path-secret?sig=1\"\nsecret = { env = \"KEY\" }");

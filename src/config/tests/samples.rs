@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 31] = [
+const SECTIONS: [&str; 33] = [
     "",
     "server",
     "server.tls",
@@ -38,6 +38,8 @@ const SECTIONS: [&str; 31] = [
     "redis.on_failure",
     "webhook",
     "webhook.secret",
+    "clickhouse",
+    "clickhouse.password",
     "limits",
     "budget",
     "quota",
