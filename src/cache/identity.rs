@@ -1,6 +1,7 @@
 //! What makes two requests the same: everything that may change an answer or who may see it, and its name in 256 bits.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -38,7 +39,7 @@ pub struct Parts<'a> {
 #[derive(Clone, Debug)]
 pub struct Identity {
     key: CacheKey,
-    terms: Box<[u8]>,
+    terms: Arc<[u8]>,
     body: Bytes,
     left_out: [Range<usize>; 2],
 }
@@ -97,7 +98,19 @@ impl Identity {
     /// Returns the same with a body of its own, which holds no read buffer.
     #[must_use]
     pub fn in_own_memory(&self) -> Self {
-        Self { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
+        self.with_body(Bytes::copy_from_slice(&self.body))
+    }
+
+    /// Returns the same of another body, which has to be proven the same.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self { key: self.key, terms: Arc::clone(&self.terms), body, left_out: self.left_out.clone() }
+    }
+
+    /// Returns the spans of the body that do not count.
+    #[must_use]
+    pub const fn left_out(&self) -> &[Range<usize>; 2] {
+        &self.left_out
     }
 
     /// Returns a digest that is no function of the key alone, for a holder that has no room for the parts.

@@ -14,6 +14,7 @@ mod identity;
 mod packed;
 mod retries;
 mod stock;
+mod twins;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ pub use packed::{
 };
 pub use retries::{Claim, Exact, Retries, WINDOW};
 pub use stock::{Chosen, Payer, Stock};
+pub use twins::{Sent, Twins};
 
 /// Answers by key, weighed by their bytes and those of the requests they are compared with; safe to share between
 /// threads.
@@ -133,6 +135,19 @@ impl AnswerCache {
             }
         }
         Boarding::Lead(flight)
+    }
+
+    /// Looks for an answer that `accept` takes, kept or on its way, and begins none.
+    pub fn find<K>(
+        &self,
+        identity: &Identity,
+        accept: impl Fn(Arc<CachedAnswer>) -> Option<K>,
+    ) -> Option<Boarding<K>> {
+        if let Some(kept) = self.get(identity).and_then(accept) {
+            return Some(Boarding::Kept(kept));
+        }
+        let running = self.flights.get(&identity.key()).filter(|running| running.0 == *identity)?;
+        running.1.join().map(Boarding::Join)
     }
 
     /// Returns one of the places for telling others of an answer; it is held while they are told.

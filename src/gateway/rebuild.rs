@@ -14,7 +14,7 @@ use super::past::{Past, Spender, Spending};
 use super::problem::StartProblem;
 use super::shared;
 use crate::budget::{self, Densities, Forecast, Told};
-use crate::cache::{AnswerCache, Retries};
+use crate::cache::{AnswerCache, Retries, Twins};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
@@ -119,7 +119,7 @@ pub(super) fn snapshot(config: Config, before: Option<&Snapshot>) -> Result<Snap
         _ => Arc::new(AnswerCache::new(config.cache.max_bytes)),
     };
     let directory = Directory::build(&config);
-    Ok(Snapshot { config, catalog, directory, upstream, fallbacks, cache })
+    Ok(Snapshot { config, catalog, directory, upstream, fallbacks, cache, twins: Twins::default() })
 }
 
 /// Refuses a tier that could not be priced or would be sent under a name of ours.

@@ -28,6 +28,8 @@ pub struct Asked {
     pub plain: Option<PlainText>,
     /// Whether it asks for thinking; `None` where it does not say.
     pub thinks: Option<bool>,
+    /// Whether it may name files; looked for where files belong to tenants.
+    pub names_files: bool,
     /// Whether it holds what only one account can read; known where there are fallbacks.
     pub bound: bool,
 }
@@ -49,6 +51,7 @@ impl Asked {
             terms: terms_of(envelope),
             thinks: envelope.thinking.as_ref().map(|thinking| thinking.kind != "disabled"),
             plain: None,
+            names_files: false,
             bound: false,
         }
     }

@@ -91,7 +91,7 @@ pub(super) fn decide(
             Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes, counted }));
     }
     exchange.basis = kept;
-    exchange.decision = Some(decision);
+    exchange.decision = Some(Arc::new(decision));
     Ok(())
 }
 

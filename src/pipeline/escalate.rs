@@ -10,6 +10,7 @@
 //! The work is done in a task of its own, so that a client that leaves meanwhile leaves both attempts settled: what
 //! is then handed to nobody is read to its end like any answer whose client has gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use super::forward::{self, Forwarded};
 use super::relay::{self, Prelude, Reply};
 use super::reserve;
 use super::{decide, signals};
-use crate::route::{Choice, RouteDecision, Wanted};
+use crate::route::{Choice, Wanted};
 use crate::store::Reservation;
 use crate::upstream::{FailureKind, Phase, TimedBody};
 use crate::wire::envelope;
@@ -56,7 +57,7 @@ pub(super) fn way_up(exchange: &Exchange) -> Option<Choice> {
     if !exchange.routing().escalate || !exchange.endpoint.is_message() {
         return None;
     }
-    exchange.decision.as_ref().and_then(RouteDecision::above)
+    exchange.decision.as_ref().and_then(|decision| decision.above())
 }
 
 /// Hands an answer on, or the better one it was asked again for.
@@ -111,7 +112,7 @@ async fn again(
     let bill = Bill::of_attempt(&exchange, metered);
     let (first, estimate) = (exchange.reservation.take(), exchange.estimate);
     let escalated = before.escalated(spare.next.clone(), code);
-    exchange.decision = Some(escalated);
+    exchange.decision = Some(Arc::new(escalated));
     if reserve::hold_again(&mut exchange, &envelope).await.is_err() {
         (exchange.reservation, exchange.estimate, exchange.decision) = (first, estimate, Some(before));
         return Err(exchange);

@@ -18,7 +18,7 @@ use super::prompt::Prompt;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
 use crate::budget::Estimate;
-use crate::cache::CacheResult;
+use crate::cache::{CacheResult, Sent};
 use crate::config::{self, Credential, Mode};
 use crate::id::RequestId;
 use crate::limit::Stay;
@@ -75,7 +75,9 @@ pub struct Exchange {
     /// How difficult it is, 0 to 1,000, and what said so, once classified.
     pub difficulty: Option<(Mechanism, u16)>,
     /// Where it goes, once decided.
-    pub decision: Option<RouteDecision>,
+    pub decision: Option<Arc<RouteDecision>>,
+    /// What it was sent as, where its twins may be told its answer.
+    pub sent_as: Option<Box<Sent>>,
     /// What that was decided from, for the journal.
     pub basis: Option<Box<RawValue>>,
     /// Its place in its conversation, until its answer is known.
@@ -137,6 +139,7 @@ impl Exchange {
             workload: None,
             difficulty: None,
             decision: None,
+            sent_as: None,
             basis: None,
             course: None,
             prompt: None,
@@ -237,19 +240,19 @@ impl Exchange {
     /// Returns the model the request goes to.
     #[must_use]
     pub fn sent_model(&self) -> &str {
-        self.decision.as_ref().map_or(&self.asked.model, RouteDecision::model)
+        self.decision.as_ref().map_or(&self.asked.model, |decision| decision.model())
     }
 
     /// Returns the tier the request goes to.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        self.decision.as_ref().map_or(Tier::Other, RouteDecision::tier)
+        self.decision.as_ref().map_or(Tier::Other, |decision| decision.tier())
     }
 
     /// Returns the text that adaptations add to the body.
     #[must_use]
     pub fn adaptation(&self) -> &str {
-        self.decision.as_ref().and_then(RouteDecision::insertion).unwrap_or("")
+        self.decision.as_ref().and_then(|decision| decision.insertion()).unwrap_or("")
     }
 
     /// Tells whether the exchange gets a record: a message, or another path used with our credential.

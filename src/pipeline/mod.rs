@@ -41,6 +41,7 @@ mod sampled;
 mod settle_batch;
 mod share;
 mod signals;
+mod twin;
 mod upload;
 mod visitor;
 mod warn;
@@ -68,6 +69,7 @@ pub use replay::{Change, Replay, Replayed};
 pub use runtime::{Runtime, Snapshot, Tercet};
 pub use sample::Samples;
 pub use settle_batch::watch_batches;
+pub use twin::Precedent;
 pub use warn::take_for_told;
 
 /// Answers `POST /v1/messages` and `POST /v1/messages/count_tokens`.
@@ -119,25 +121,35 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     policy::identify(exchange)?;
     policy::admit(exchange).await?;
     let body = read::read(exchange, body).await?;
+    if let Some(ready) = twin::recognise(exchange, &body) {
+        reserve::hold_request(exchange).await?;
+        return Ok((body, ready));
+    }
     let envelope = read::scan(exchange, &body)?;
-    policy::own(exchange, &envelope)?;
-    policy::guard(exchange, &envelope)?;
-    if converse::is_shared(&exchange.tercet.runtime) {
-        Box::pin(converse::look(exchange, &envelope)).await;
-    }
-    {
-        // Ends here, so that it is not carried through the waits below.
-        let complexity = policy::classify(exchange, &envelope);
-        decide::decide(exchange, &envelope, &complexity)?;
-    }
+    place(exchange, &envelope).await?;
     // Boxed: of all waits this holds the most, and the whole future is moved several times.
     let ready = Box::pin(arrange(exchange, &envelope, &body, false)).await?;
     Ok((body, ready))
 }
 
-/// The last steps again, where the answer that was waited for did not come.
+/// Finds out where the request may and should go.
+async fn place(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    policy::own(exchange, envelope)?;
+    policy::guard(exchange, envelope)?;
+    if converse::is_shared(&exchange.tercet.runtime) {
+        Box::pin(converse::look(exchange, envelope)).await;
+    }
+    let complexity = policy::classify(exchange, envelope);
+    decide::decide(exchange, envelope, &complexity)
+}
+
+/// The last steps again, where the answer that was waited for did not come; all of them for the twin of another.
 async fn again(exchange: &mut Exchange, body: &Bytes, alone: bool) -> Result<Ready, Refusal> {
     let envelope = read::scan(exchange, body)?;
+    let undecided = exchange.basis.is_none();
+    if undecided {
+        place(exchange, &envelope).await?;
+    }
     arrange(exchange, &envelope, body, alone).await
 }
 

@@ -14,6 +14,7 @@ use crate::config::Credential;
 use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
 use crate::limit::Full;
+use crate::store::Claim;
 use crate::telemetry::{LimitDecision, LimitKind, Mechanism};
 use crate::tier::{Complexity, Judged, Reason};
 use crate::wire::envelope::Envelope;
@@ -54,7 +55,14 @@ pub(super) async fn admit(exchange: &mut Exchange) -> Result<(), Refusal> {
         let gate = runtime.count_tokens.pass(&exchange.tenant().into());
         return gate.map_err(|wait| Refusal::rate_limited("too many count_tokens requests", wait.as_secs()));
     }
-    if exchange.endpoint.is_message() { may_spend(exchange).await } else { Ok(()) }
+    if !exchange.endpoint.is_message() {
+        return Ok(());
+    }
+    // A kept answer costs nothing: where there may be one, the request alone has to be within its limits.
+    if exchange.cache_settings().enabled {
+        return look(exchange, &charge::request_claims(exchange)).await;
+    }
+    may_spend(exchange).await
 }
 
 /// Counts that there was no room, and says so; in a second some of it is free again.
@@ -75,16 +83,21 @@ pub(super) fn no_room(exchange: &Exchange, full: Full, what: &str) -> Refusal {
 /// Refuses what costs money where nothing is left to spend, or where it could not be recorded.
 pub(super) async fn may_spend(exchange: &Exchange) -> Result<(), Refusal> {
     charge::require_journal(exchange)?;
-    let claims = charge::claims(exchange, &Estimate::LEAST);
-    let looked = exchange.tercet.runtime.accounts.look_around(&claims).await;
+    look(exchange, &charge::claims(exchange, &Estimate::LEAST)).await
+}
+
+async fn look(exchange: &Exchange, claims: &[Claim]) -> Result<(), Refusal> {
+    let looked = exchange.tercet.runtime.accounts.look_around(claims).await;
     looked.map_err(|refused| charge::refused(exchange, &refused))
 }
 
 /// Refuses to touch upstream objects of another tenant.
-pub(super) fn own(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+pub(super) fn own(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
     if matches!(exchange.snapshot.config.upstream.credential, Credential::Client) || !exchange.has_tenants() {
         return Ok(());
     }
+    // What a block is called is the upstream's to know; wherever a file may be named the body is searched.
+    exchange.asked.names_files = FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some());
     let owns = |kind, id: &str| owns(exchange, kind, id);
     if let Some(container) = envelope.container.as_deref().filter(|id| !id.is_empty()) {
         owns(ObjectType::Container, container)?;
@@ -93,8 +106,7 @@ pub(super) fn own(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Re
     if let Some(previous) = previous {
         owns(ObjectType::Thread, previous)?;
     }
-    // What a block is called is the upstream's to know; wherever a file may be named the body is searched.
-    if FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some()) {
+    if exchange.asked.names_files {
         for file in file_ids::file_ids(envelope.body)? {
             owns(ObjectType::File, &file)?;
         }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use super::exchange::Exchange;
 use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
-use super::{escalate, finish, reply};
+use super::{escalate, finish, reply, twin};
 use crate::cache::{
     Boarding, CacheResult, CachedAnswer, Claim, Exact, Flight, Identity, Parts, Reader, bypass_reason,
 };
@@ -76,7 +76,11 @@ pub(super) fn recall(
             None => {}
         }
     }
-    let (flight, shelf) = match board(exchange, envelope, body, wish, alone) {
+    let boarded = board(exchange, envelope, body, wish, alone);
+    if let Some((_, shelf)) = &boarded {
+        twin::set_precedent(exchange, &shelf.identity, body);
+    }
+    let (flight, shelf) = match boarded {
         Some((Boarding::Kept(kept), _)) => {
             exchange.cache = CacheResult::Hit;
             return Ok(Recalled::Hit(kept));
@@ -178,7 +182,7 @@ fn exact(exchange: &Exchange, body: &Bytes) -> Option<Exact> {
 }
 
 /// Tells whether the client says that it has sent the request before, or names it so that it may.
-fn is_retry(headers: &HeaderMap) -> bool {
+pub(super) fn is_retry(headers: &HeaderMap) -> bool {
     let count = headers.get(RETRY_COUNT).and_then(|count| count.to_str().ok()?.parse::<u32>().ok());
     count.is_some_and(|count| count > 0) || headers.contains_key(IDEMPOTENCY_KEY)
 }

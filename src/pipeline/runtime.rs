@@ -9,8 +9,9 @@ use tokio_util::task::TaskTracker;
 use super::batch::Batches;
 use super::converse::Telling;
 use super::sample::Samples;
+use super::twin::Precedent;
 use crate::budget::{Densities, Forecast, Told};
-use crate::cache::{AnswerCache, Retries};
+use crate::cache::{AnswerCache, Retries, Twins};
 use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub fallbacks: Vec<(config::Fallback, Arc<Upstream>)>,
     /// Kept answers; shared likewise.
     pub cache: Arc<AnswerCache>,
+    /// What was made of requests under this configuration whose answers may be kept.
+    pub twins: Twins<Precedent>,
 }
 
 /// What survives a reload.
