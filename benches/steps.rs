@@ -65,7 +65,7 @@ impl Ground {
         let key = |_: &str| Some(KEY.to_owned());
         let config = config::parse(CONFIGURATION, None, &key).unwrap();
         let directory = Directory::build(&config);
-        let levels = directory.identify(Some(KEY.as_bytes()), None, clock.now()).unwrap().levels;
+        let levels = directory.identify(Some(KEY.as_bytes()), None, clock.now()).unwrap().levels.clone();
         let made = |bytes| Bytes::from(body(bytes, 300, false));
         let request_id = RequestId::generate();
         let mut record =

@@ -8,6 +8,8 @@ mod support;
 mod care;
 #[path = "cache/kept.rs"]
 mod kept;
+#[path = "cache/twins.rs"]
+mod twins;
 
 use std::sync::Arc;
 

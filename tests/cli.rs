@@ -83,7 +83,7 @@ fn journal(folder: &Path) -> Vec<RequestId> {
         record.baseline_nanousd = Baselines { requested: NanoUsd(2 * cost), all_opus: NanoUsd(2 * cost) };
         record.cache = Some(if user == "=bob" { "joined" } else { "miss" }.to_owned());
         record.cache_saved_nanousd = NanoUsd(if user == "=bob" { 700_000 } else { 0 });
-        record.decision = serde_json::value::RawValue::from_string(DECISION.to_owned()).ok();
+        record.decision = serde_json::from_str(DECISION).ok();
         runtime.block_on(journal.append(&record.into())).unwrap();
         id
     });

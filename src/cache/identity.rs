@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+use crate::wire::headers;
 
 /// Names an answer: BLAKE3 over length-prefixed parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +70,7 @@ impl Identity {
         add(parts.model.as_bytes());
         add(parts.adaptation.as_bytes());
         add(parts.query.as_bytes());
-        for name in MEANING_BEARING {
+        for name in &MEANING_BEARING {
             let values = parts.headers.get_all(name);
             add(&(values.iter().count() as u64).to_le_bytes());
             values.iter().for_each(|value| add(value.as_bytes()));
@@ -174,8 +176,12 @@ fn same(one: [&[u8]; 3], other: [&[u8]; 3]) -> bool {
 }
 
 /// Headers that can change an answer or whose resources it uses.
-const MEANING_BEARING: [&str; 4] =
-    ["anthropic-version", "anthropic-beta", "anthropic-workspace-id", "anthropic-user-profile-id"];
+static MEANING_BEARING: [HeaderName; 4] = [
+    headers::API_VERSION,
+    headers::BETA,
+    HeaderName::from_static("anthropic-workspace-id"),
+    HeaderName::from_static("anthropic-user-profile-id"),
+];
 /// Room for the terms of most requests.
 const TERMS_BYTES: usize = 512;
 

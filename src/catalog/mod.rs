@@ -145,7 +145,13 @@ impl Catalog {
     /// Returns what `id` cost at `at` for a prompt of `prompt_tokens`, and whether that is known.
     #[must_use]
     pub fn card(&self, id: &str, prompt_tokens: u64, fast: bool, at: Timestamp) -> (Card, bool) {
-        let known = self.price_at(id, at).and_then(|price| price.card(prompt_tokens, fast));
+        self.card_of(self.price_at(id, at), prompt_tokens, fast)
+    }
+
+    /// Likewise of a price that was found before.
+    #[must_use]
+    pub fn card_of(&self, price: Option<&Price>, prompt_tokens: u64, fast: bool) -> (Card, bool) {
+        let known = price.and_then(|price| price.card(prompt_tokens, fast));
         let dearest = if fast { self.dearest_fast } else { self.dearest };
         known.map_or((dearest, false), |card| (card, true))
     }
@@ -153,8 +159,7 @@ impl Catalog {
     /// Returns the price of `id` in force at `at`; before the first, the first.
     #[must_use]
     pub fn price_at(&self, id: &str, at: Timestamp) -> Option<&Price> {
-        let prices = &self.model(id)?.prices;
-        prices.iter().rev().find(|price| price.from <= at).or(prices.first())
+        self.model(id)?.price_at(at)
     }
 
     /// Returns what a piece of work costs at the prices in force at `at`.

@@ -2,6 +2,7 @@
 //!
 //! Read straight from the catalog file; `parse` checks what types cannot say. Prices are in `price`.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::price::Price;
@@ -226,5 +227,11 @@ impl Model {
     #[must_use]
     pub fn is(&self, id: &str) -> bool {
         self.id == id || self.aliases.iter().any(|alias| alias == id)
+    }
+
+    /// Returns the price in force at `at`; before the first, the first.
+    #[must_use]
+    pub fn price_at(&self, at: Timestamp) -> Option<&Price> {
+        self.prices.iter().rev().find(|price| price.from <= at).or(self.prices.first())
     }
 }

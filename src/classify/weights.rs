@@ -31,8 +31,10 @@ pub(super) struct Lexicon(Vec<Option<(u32, u8)>>);
 /// The trees of all four answers: haiku's, sonnet's and opus's quality, and how familiar a request is.
 #[derive(Clone, Debug)]
 struct Forest {
-    /// By feature, and by threshold within it.
-    splits: Vec<Split>,
+    /// By feature, and from the lowest within it; above its threshold a split leads to the right.
+    thresholds: Vec<i32>,
+    /// What each of them strikes out.
+    strikes: Vec<Strike>,
     /// Where each feature's splits end.
     ends: [usize; NAMES.len()],
     /// Each tree's leaves, from left to right.
@@ -41,13 +43,19 @@ struct Forest {
     heads: [usize; HEADS],
 }
 
-/// Above its threshold a split leads to the right: the leaves on its left are struck out of `keeps`.
+/// Of a tree the leaves that a way to the right keeps.
+#[derive(Clone, Copy, Debug)]
+struct Strike {
+    tree: u16,
+    keeps: u16,
+}
+
+/// A split as it is put in order.
 #[derive(Clone, Copy, Debug)]
 struct Split {
     feature: u16,
-    tree: u16,
     threshold: i32,
-    keeps: u16,
+    strike: Strike,
 }
 
 /// Why weights cannot be used.
@@ -136,8 +144,14 @@ impl Weights {
 
 impl Forest {
     fn of(heads: [&[WrittenTree]; HEADS]) -> Result<Self, WeightsProblem> {
-        let (splits, leaves) = (Vec::new(), Vec::new());
-        let mut forest = Self { splits, ends: [0; NAMES.len()], leaves, heads: [0; HEADS] };
+        let mut splits = Vec::new();
+        let mut forest = Self {
+            thresholds: Vec::new(),
+            strikes: Vec::new(),
+            ends: [0; NAMES.len()],
+            leaves: Vec::new(),
+            heads: [0; HEADS],
+        };
         for (end, trees) in forest.heads.iter_mut().zip(heads) {
             if trees.is_empty() || forest.leaves.len() + trees.len() > TREES_MAX {
                 return Err(WeightsProblem(format!(
@@ -149,7 +163,7 @@ impl Forest {
                 let tree = u16::try_from(forest.leaves.len()).ok();
                 let placed = tree.filter(|_| leads_to_leaves(nodes, leaves)).and_then(|tree| {
                     let mut placing = Placing { nodes, leaves, tree, placed: [0; LEAVES_MAX], count: 0 };
-                    placing.place(if nodes.is_empty() { !0 } else { 0 }, &mut forest.splits)?;
+                    placing.place(if nodes.is_empty() { !0 } else { 0 }, &mut splits)?;
                     (placing.count == leaves.len()).then_some(placing.placed)
                 });
                 let lost = || WeightsProblem(format!("tree {number} leads nowhere"));
@@ -157,9 +171,11 @@ impl Forest {
             }
             *end = forest.leaves.len();
         }
-        forest.splits.sort_by_key(|split| (split.feature, split.threshold));
+        splits.sort_by_key(|split| (split.feature, split.threshold));
+        (forest.thresholds, forest.strikes) =
+            splits.iter().map(|split| (split.threshold, split.strike)).unzip();
         for (feature, end) in forest.ends.iter_mut().enumerate() {
-            *end = forest.splits.partition_point(|split| usize::from(split.feature) <= feature);
+            *end = splits.partition_point(|split| usize::from(split.feature) <= feature);
         }
         Ok(forest)
     }
@@ -170,11 +186,11 @@ impl Forest {
         let mut start = 0;
         for (feature, end) in self.ends.iter().enumerate() {
             let value = features.at(feature);
-            let splits = self.splits.get(start..*end).unwrap_or_default();
-            for split in splits.iter().take_while(|split| split.threshold < value) {
-                if let Some(left) = left.get_mut(usize::from(split.tree)) {
-                    *left &= split.keeps;
-                }
+            let thresholds = self.thresholds.get(start..*end).unwrap_or_default();
+            let below = thresholds.partition_point(|threshold| *threshold < value);
+            for strike in self.strikes.get(start..start + below).unwrap_or_default() {
+                // The remainder is the tree itself, and spares the check of a bound in the longest loop there is.
+                left[usize::from(strike.tree) % TREES_MAX] &= strike.keeps;
             }
             start = *end;
         }
@@ -183,10 +199,11 @@ impl Forest {
             let trees = start..end;
             start = end;
             let leaves = self.leaves.get(trees.clone()).unwrap_or_default();
-            let reached =
-                left.get(trees).unwrap_or_default().iter().map(|left| left.trailing_zeros() as usize);
-            let leaf = |(leaves, reached): (&[i32; LEAVES_MAX], usize)| leaves.get(reached).copied();
-            leaves.iter().zip(reached).filter_map(leaf).fold(0, i32::saturating_add)
+            // Leaves and trees are so bounded that no sum overflows; of each tree one leaf at least is left.
+            let leaf = |(leaves, left): (&[i32; LEAVES_MAX], &u16)| {
+                leaves[left.trailing_zeros() as usize % LEAVES_MAX]
+            };
+            leaves.iter().zip(left.get(trees).unwrap_or_default()).map(leaf).sum()
         })
     }
 }
@@ -212,7 +229,7 @@ impl Placing<'_> {
         let &(feature, threshold, left, right) = self.nodes.get(place)?;
         let below_left = self.place(left, splits)?;
         let below_right = self.place(right, splits)?;
-        splits.push(Split { feature, tree: self.tree, threshold, keeps: !below_left });
+        splits.push(Split { feature, threshold, strike: Strike { tree: self.tree, keeps: !below_left } });
         Some(below_left | below_right)
     }
 }

@@ -224,9 +224,9 @@ pub struct Canary {
 impl Routing {
     /// Returns the policy that holds for the session or request `lot`: this one, or its canary.
     #[must_use]
-    pub fn drawn(&self, lot: &str) -> &Self {
+    pub fn drawn<'l>(&self, lot: impl FnOnce() -> &'l str) -> &Self {
         // Another lot than control's, so that both policies have a control of their own.
-        let drawn = |canary: &&Canary| is_drawn(&format!("canary {lot}"), canary.share_permille);
+        let drawn = |canary: &&Canary| is_drawn(&format!("canary {}", lot()), canary.share_permille);
         self.canary.as_deref().filter(drawn).map_or(self, |canary| &canary.routing)
     }
 }
@@ -234,6 +234,9 @@ impl Routing {
 /// Tells whether `lot` is in a share of so many parts per thousand; the same lot always is, or is not.
 #[must_use]
 pub fn is_drawn(lot: &str, share_permille: u16) -> bool {
+    if share_permille == 0 {
+        return false;
+    }
     let hash = blake3::hash(lot.as_bytes());
     let drawn = hash.as_bytes().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) % 1_000;
     drawn < u64::from(share_permille)

@@ -16,7 +16,6 @@ mod desk;
 mod entry;
 mod follow;
 mod instance;
-mod json;
 mod prompt;
 mod reader;
 mod recent;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{Object, push_decimal, push_text};
+use crate::wire::json::write::{Object, push_decimal, push_text};
 
 /// What of a prompt could be read from the upstream's prompt cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::prompt::PromptRecord;
 use super::rfc3339;
@@ -16,6 +15,7 @@ use crate::id::RequestId;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
 use crate::usage::Usage;
+use crate::wire::json::Json;
 
 /// One request and its reply, settled.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,7 +50,7 @@ pub struct ExchangeRecord {
     /// The tier of the model it was sent to.
     pub tier: Tier,
     /// The route decision: reason codes with weights, policy version.
-    pub decision: Option<Box<RawValue>>,
+    pub decision: Option<Json>,
     /// Prompt tokens neither read from nor written to the prompt cache.
     pub input_tokens: u64,
     /// Prompt tokens read from the prompt cache.

@@ -89,7 +89,8 @@ fn a_record_has_the_fixed_names_and_survives_reading() {
         ttft_ms overhead_us attempts";
     let request_id = RequestId::generate();
     let mut record = exchanged(&request_id, 7);
-    record.decision = Some(serde_json::value::RawValue::from_string("{\n\"a\" : 1\r\n}".into()).unwrap());
+    record.decision =
+        Some(serde_json::value::RawValue::from_string("{\n\"a\" : 1\r\n}".into()).unwrap().into());
     record.tool_calls.push(ToolCall { name: "bash".into(), is_error: Some(true) });
     let bytes = Entry::from(record).to_line().unwrap().into_bytes();
     assert!(!bytes.contains(&b'\n') && !bytes.contains(&b'\r'));
@@ -146,7 +147,7 @@ fn records_are_written_as_they_are_declared() {
     (full.stop_reason, full.cache, full.endpoint, full.mode, full.client) =
         (named(), named(), named(), named(), named());
     full.upstream = named();
-    full.decision = Some(serde_json::value::RawValue::from_string("{\"a\":[1]}".into()).unwrap());
+    full.decision = Some(serde_json::value::RawValue::from_string("{\"a\":[1]}".into()).unwrap().into());
     full.set_usage(&crate::usage::Usage { input_tokens: 1, cache_read_tokens: 2, ..Default::default() });
     (full.cache_write_5m_tokens, full.cache_write_1h_tokens, full.output_tokens) = (3, 4, u64::MAX);
     (full.status, full.latency_ms, full.overhead_us, full.attempts) = (529, 5, 6, 2);

@@ -2,9 +2,9 @@
 //!
 //! The other records are rare and go through serde; so do these in tests, which see that no field is forgotten here.
 
-use super::json::{Object, push_text};
 use super::record::{Baselines, ExchangeRecord, ObjectName, ObjectType, Outcome, ReservationRecord};
 use super::record::{ToolCall, UsageSource};
+use crate::wire::json::write::{Object, push_text};
 
 impl ExchangeRecord {
     /// Returns the record as one JSON object, `kind` first.

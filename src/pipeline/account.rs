@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use serde_json::value::to_raw_value;
+use http::header;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
 use super::runtime::Tercet;
+use super::twin::Precedent;
 use crate::config::Mode;
 use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
 use crate::money::NanoUsd;
-use crate::route::Origin;
+use crate::route::{Origin, RouteDecision};
 use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Metrics, Phase, ToolUse};
 use crate::wire::error::Refusal;
 use crate::wire::headers;
+use crate::wire::json::Json;
 use crate::wire::meter::Metered;
 use crate::workload::Belonging;
 
@@ -30,7 +32,8 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.upstream_request_id.clone_from(&exchange.upstream_request_id);
     record.session_id = text(headers::session_id(&exchange.headers));
     record.agent_id = text(headers::agent_id(&exchange.headers));
-    record.client = exchange.headers.get("user-agent").and_then(|value| value.to_str().ok()).map(shortened);
+    record.client =
+        exchange.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(shortened);
     record.tags = exchange.tags();
     record.thread_id = exchange.asked.thread.clone().flatten();
     record.settled_at = exchange.settled_at;
@@ -39,13 +42,10 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
         let sent = exchange.attempts > 0 || exchange.cache.is_shared();
         record.sent_model = sent.then(|| decision.model().to_owned());
         record.tier = decision.tier();
-        let workload = exchange.workload.as_ref().and_then(Belonging::name);
-        let origin = Origin {
-            workload: workload.as_deref(),
-            policy_version: &exchange.snapshot.config.version,
-            weights_version: exchange.tercet.runtime.weights.version(),
-        };
-        record.decision = to_raw_value(&decision.record(origin, exchange.basis.as_deref())).ok();
+        record.decision = exchange.precedent.as_ref().and_then(Precedent::written).cloned();
+        if record.decision.is_none() {
+            record.decision = Some(written(exchange, decision, exchange.basis.as_ref()));
+        }
         record.mode = Some(exchange.mode().name().to_owned());
         record.cache = Some(exchange.cache.name().to_owned());
     }
@@ -65,6 +65,17 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.attempts = exchange.attempts;
     record.upstream = exchange.via_name().map(ToOwned::to_owned);
     record
+}
+
+/// Returns a decision as it stands in the record, with what it was made of where that is to stand there too.
+pub(super) fn written(exchange: &Exchange, decision: &RouteDecision, basis: Option<&Json>) -> Json {
+    let workload = exchange.workload.as_ref().and_then(Belonging::name);
+    let origin = Origin {
+        workload: workload.as_deref(),
+        policy_version: &exchange.snapshot.config.version,
+        weights_version: exchange.tercet.runtime.weights.version(),
+    };
+    decision.record(origin, basis)
 }
 
 /// Returns the tools of an exchange: results that came with the request, calls that went with the answer.

@@ -58,7 +58,10 @@ fn level_claim(level: &LevelOf, accounts: &Accounts, demands: impl Fn(&Ceilings,
 
 /// Returns where the caller's own levels stand with their rates.
 pub(super) fn rate_standings(exchange: &Exchange) -> Vec<Standing> {
-    let rates = claims_with(exchange, |ceilings, into| limit::demands(&ceilings.limits, 1, 1, into));
+    let rates = claims_with(exchange, |ceilings, into| {
+        limit::demands(&ceilings.limits, 1, 1, into);
+        into.retain(|demand| demand.cell != Cell::Concurrency);
+    });
     exchange.tercet.runtime.accounts.standing(&rates)
 }
 
@@ -67,6 +70,7 @@ pub(super) fn utilizations(level: &LevelOf, accounts: &Accounts) -> impl Iterato
     let claim = has_budget(&level.ceilings).then(|| {
         level_claim(level, accounts, |ceilings, into| {
             budget::demands(&ceilings.budget, &ceilings.quota, &Estimate::NOTHING, into);
+            into.retain(|demand| demand.ceiling.is_some());
         })
     });
     let standings = claim.map(|claim| accounts.standing(&[claim])).unwrap_or_default();

@@ -59,9 +59,9 @@ pub(super) fn tell(exchange: &Exchange, prefixes: &Prefixes) {
     runtime.tasks.spawn(async move {
         // Two that are told at once may arrive in either order, and others may have told of a request alike.
         if let Some(before) = put(&link, &prefixes.whole, &past, kept_ms).await {
-            let mut merged = Past::clone(&past);
+            let mut merged = past.clone();
             merged.follow(&before);
-            if merged != *past {
+            if merged != past {
                 let conversations = &tercet.runtime.conversations;
                 conversations.record(&prefixes, merged);
                 if let Some(merged) = conversations.same(&prefixes) {

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::value::to_raw_value;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
@@ -45,15 +44,10 @@ pub(super) fn decide(
     };
     let runtime = &exchange.tercet.runtime;
     let prefixes = prefixes(exchange, envelope);
-    let known = prefixes.as_ref().and_then(|prefixes| runtime.conversations.lookup(prefixes));
-    let mut past = known.map(Arc::unwrap_or_clone);
+    let mut past = prefixes.as_ref().and_then(|prefixes| runtime.conversations.lookup(prefixes));
     if let Some(past) = &mut past {
         past.note_tools(envelope);
         signals::returned(exchange, envelope, past);
-    }
-    let same = prefixes.as_ref().and_then(|prefixes| runtime.conversations.same(prefixes));
-    if let Some(same) = same.filter(|_| !exchange.cache_settings().enabled) {
-        signals::repeated(exchange, &same);
     }
     let agent = headers::agent_id(&exchange.headers).is_some();
     let fingerprint = exchange.workload.map_or(0, |belonging| belonging.fingerprints.narrowest());
@@ -63,7 +57,7 @@ pub(super) fn decide(
     let tight = runtime.headroom.tight(exchange.timestamp).into_iter();
     let tight_pools: Vec<Cow<'_, str>> = tight.map(|pool| Cow::Owned(pool.to_string())).collect();
     let facts = Facts {
-        api_version: text(&exchange.headers, "anthropic-version").unwrap_or(""),
+        api_version: text(&exchange.headers, headers::API_VERSION).unwrap_or(""),
         betas: &betas,
         override_tier,
         route_off: exchange.ours.route.as_deref() == Some("off"),
@@ -79,18 +73,20 @@ pub(super) fn decide(
     let (catalog, tiers) = (&exchange.snapshot.catalog, &exchange.snapshot.config.tiers);
     let decided = basis.decide(catalog, tiers, exchange.routing(), exchange.lot(), exchange.timestamp);
     let decision = decided.map_err(|unroutable| Refusal::malformed(unroutable.to_string()))?;
-    let kept = to_raw_value(&basis).ok();
+    exchange.basis = Some(basis.record());
     if let Some(prefixes) = prefixes.filter(|_| !exchange.endpoint.is_count()) {
         let before_tokens = past.as_ref().map_or(0, |past| past.prompt_tokens);
         let counted = past.as_ref().and_then(counted);
         let past = Past::sent(past.as_ref(), envelope, exchange.id.as_str(), decision.model());
         let bytes = |part: Option<&[u8]>| part.map_or(0, |part| part.len() as u64);
         let preamble_bytes = bytes(envelope.system) + bytes(envelope.tools);
-        runtime.conversations.record(&prefixes, past.clone());
+        let same = runtime.conversations.record(&prefixes, past.clone());
+        if let Some(same) = same.filter(|_| !exchange.cache_settings().enabled) {
+            signals::repeated(exchange, &same);
+        }
         exchange.course =
             Some(Box::new(Course { prefixes, past, workload, before_tokens, preamble_bytes, counted }));
     }
-    exchange.basis = kept;
     exchange.decision = Some(Arc::new(decision));
     Ok(())
 }
@@ -164,9 +160,8 @@ fn turn_number(past: Option<&Past>, envelope: &Envelope<'_>) -> u32 {
 }
 
 /// Returns the betas asked for.
-pub(super) fn betas(headers: &HeaderMap) -> Vec<&str> {
-    headers
-        .get_all("anthropic-beta")
+pub(super) fn betas(sent: &HeaderMap) -> Vec<&str> {
+    sent.get_all(headers::BETA)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))

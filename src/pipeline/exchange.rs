@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use super::asked::{self, Asked};
 use super::batch::Holding;
@@ -17,6 +16,7 @@ use super::finish;
 use super::prompt::Prompt;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
+use super::twin::Precedent;
 use crate::budget::Estimate;
 use crate::cache::{CacheResult, Sent};
 use crate::config::{self, Credential, Mode};
@@ -30,6 +30,7 @@ use crate::tier::Tier;
 use crate::upstream::{Pieces, RequestBody, Upstream};
 use crate::wire::envelope::Envelope;
 use crate::wire::headers::{self, Ours};
+use crate::wire::json::Json;
 use crate::wire::splice::Splice;
 use crate::workload::Belonging;
 
@@ -74,12 +75,14 @@ pub struct Exchange {
     pub workload: Option<Belonging>,
     /// How difficult it is, 0 to 1,000, and what said so, once classified.
     pub difficulty: Option<(Mechanism, u16)>,
+    /// What was made of its twin, where it is answered as that was.
+    pub precedent: Option<Precedent>,
     /// Where it goes, once decided.
     pub decision: Option<Arc<RouteDecision>>,
     /// What it was sent as, where its twins may be told its answer.
     pub sent_as: Option<Box<Sent>>,
     /// What that was decided from, for the journal.
-    pub basis: Option<Box<RawValue>>,
+    pub basis: Option<Json>,
     /// Its place in its conversation, until its answer is known.
     pub course: Option<Box<Course>>,
     /// What of its prompt the upstream's prompt cache may hold, once it is sent.
@@ -138,6 +141,7 @@ impl Exchange {
             asked: Asked::default(),
             workload: None,
             difficulty: None,
+            precedent: None,
             decision: None,
             sent_as: None,
             basis: None,
@@ -222,7 +226,9 @@ impl Exchange {
     /// Returns the routing in force for the tenant, or for the share of its traffic that this request is drawn into.
     #[must_use]
     pub fn routing(&self) -> &config::Routing {
-        self.tenant_config().map_or(&self.snapshot.config.routing, |tenant| &tenant.routing).drawn(self.lot())
+        self.tenant_config()
+            .map_or(&self.snapshot.config.routing, |tenant| &tenant.routing)
+            .drawn(|| self.lot())
     }
 
     /// Returns what decides the request's lot where a share of the traffic is drawn: its session, or itself.

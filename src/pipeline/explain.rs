@@ -1,6 +1,6 @@
 //! Why a request would be routed as it would be, or was; nothing is sent anywhere.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::route::{Ahead, Basis, DECISION_FIELDS, Facts, Origin, RouteDecision, 
 use crate::tier::Tier;
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
+use crate::wire::headers::API_VERSION;
 use crate::workload;
 
 /// Decides on a body as if it came first in its conversation, with nothing learned, under `routing`.
@@ -35,17 +36,17 @@ pub fn judge(
     let envelope = envelope::read(body)?;
     let complexity = workload::weigh(&classify(&envelope, &hints(headers), weights), None);
     let routing = Routing { control_permille: 0, canary: None, ..routing.clone() };
-    let override_tier = match text(headers, "x-tercet-tier") {
+    let override_tier = match text(headers, HeaderName::from_static("x-tercet-tier")) {
         None => None,
         Some(name) => Some(name.parse::<Tier>().map_err(|()| {
             Refusal::malformed(format!("x-tercet-tier: {name:?} is none of haiku, sonnet, opus"))
         })?),
     };
     let facts = Facts {
-        api_version: text(headers, "anthropic-version").unwrap_or(USUAL_VERSION),
+        api_version: text(headers, API_VERSION).unwrap_or(USUAL_VERSION),
         betas: &betas(headers),
         override_tier,
-        route_off: text(headers, "x-tercet-route") == Some("off"),
+        route_off: text(headers, HeaderName::from_static("x-tercet-route")) == Some("off"),
         past: None,
         ahead: &Ahead::default(),
         lot: "",

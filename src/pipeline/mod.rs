@@ -146,8 +146,7 @@ async fn place(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), R
 /// The last steps again, where the answer that was waited for did not come; all of them for the twin of another.
 async fn again(exchange: &mut Exchange, body: &Bytes, alone: bool) -> Result<Ready, Refusal> {
     let envelope = read::scan(exchange, body)?;
-    let undecided = exchange.basis.is_none();
-    if undecided {
+    if exchange.precedent.take().is_some() {
         place(exchange, &envelope).await?;
     }
     arrange(exchange, &envelope, body, alone).await

@@ -1,9 +1,8 @@
 //! Steps identify, admit, own, guard and classify: what each policy is asked, and what its answer means.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header};
 use memchr::memmem;
 
 use super::exchange::Exchange;
@@ -29,13 +28,13 @@ pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Refusal> {
     let now = exchange.tercet.runtime.clock.now();
     let named = exchange.ours.user.as_deref();
     let identity = exchange.snapshot.directory.identify(presented, named, now);
-    exchange.identity = Some(Arc::new(identity.map_err(|stranger| {
+    exchange.identity = Some(identity.map_err(|stranger| {
         let gate = &exchange.tercet.runtime.failed_logins;
         match gate.pass() {
             Ok(()) => charge::stranger(stranger),
             Err(wait) => Refusal::rate_limited("too many unknown keys are being tried", wait.as_secs()),
         }
-    })?));
+    })?);
     exchange.gauge = Some(exchange.tercet.runtime.metrics.enter(exchange.tenant()));
     Ok(())
 }
@@ -97,7 +96,8 @@ pub(super) fn own(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<()
         return Ok(());
     }
     // What a block is called is the upstream's to know; wherever a file may be named the body is searched.
-    exchange.asked.names_files = FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some());
+    exchange.asked.names_files =
+        FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some());
     let owns = |kind, id: &str| owns(exchange, kind, id);
     if let Some(container) = envelope.container.as_deref().filter(|id| !id.is_empty()) {
         owns(ObjectType::Container, container)?;
@@ -169,15 +169,15 @@ fn mechanism(judged: &Judged, complexity: &Complexity) -> Mechanism {
 
 /// Returns the workloads a request may belong to.
 pub(super) fn fingerprints(headers: &HeaderMap, envelope: &Envelope<'_>) -> Fingerprints {
-    let client = text(headers, "user-agent").unwrap_or("");
+    let client = text(headers, header::USER_AGENT).unwrap_or("");
     Fingerprints::of(envelope, client.split('/').next().unwrap_or(client))
 }
 
 /// Returns what the headers say about a request.
-pub(super) fn hints(headers: &HeaderMap) -> RequestHints<'_> {
+pub(super) fn hints(sent: &HeaderMap) -> RequestHints<'_> {
     RequestHints {
-        request_class: text(headers, "x-claude-code-request-class"),
-        auxiliary_type: text(headers, "x-claude-code-auxiliary-type"),
+        request_class: text(sent, headers::REQUEST_CLASS),
+        auxiliary_type: text(sent, headers::AUXILIARY_TYPE),
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn count_limit(exchange: &Exchange, limit: LimitKind, decision: Limit
 }
 
 /// Returns a header's text.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

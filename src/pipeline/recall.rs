@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 
 use super::exchange::Exchange;
 use super::keeping::{Keeping, Shelf};
@@ -167,16 +167,16 @@ fn identify(exchange: &Exchange, envelope: &Envelope<'_>, body: &Bytes, scope: S
 
 /// Gathers what a retry repeats; `None` where the client does not mark its retries, or nobody can be told apart.
 fn exact(exchange: &Exchange, body: &Bytes) -> Option<Exact> {
-    let headers = &exchange.headers;
-    if !headers.contains_key(IDEMPOTENCY_KEY) && !headers.contains_key(RETRY_COUNT) {
+    let sent = &exchange.headers;
+    if !sent.contains_key(IDEMPOTENCY_KEY) && !sent.contains_key(RETRY_COUNT) {
         return None;
     }
     let caller = caller(exchange)?;
     let mut terms: Vec<&[u8]> = Vec::with_capacity(8);
     terms.extend([&caller, exchange.user().as_bytes(), exchange.query().as_bytes()]);
-    for name in REPEATED {
-        terms.push(name.as_bytes());
-        terms.extend(headers.get_all(name).iter().map(http::HeaderValue::as_bytes));
+    for name in &REPEATED {
+        terms.push(name.as_str().as_bytes());
+        terms.extend(sent.get_all(name).iter().map(http::HeaderValue::as_bytes));
     }
     Some(Exact::of(&terms, body))
 }
@@ -239,15 +239,15 @@ impl Wish {
     }
 }
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const RETRY_COUNT: &str = "x-stainless-retry-count";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 /// Headers that a retry repeats, of those that may change an answer.
-const REPEATED: [&str; 5] = [
+static REPEATED: [HeaderName; 5] = [
     IDEMPOTENCY_KEY,
-    "anthropic-version",
-    "anthropic-beta",
-    "anthropic-workspace-id",
-    "anthropic-user-profile-id",
+    headers::API_VERSION,
+    headers::BETA,
+    HeaderName::from_static("anthropic-workspace-id"),
+    HeaderName::from_static("anthropic-user-profile-id"),
 ];
 /// Largest answer that is kept; with its request also at most an eighth of the cache.
 const ANSWER_MAX_BYTES: usize = 16 << 20;

@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::catalog::{Catalog, Tokenizer};
 use crate::config::{Config, Tiers};
@@ -17,6 +16,7 @@ use crate::journal::ExchangeRecord;
 use crate::money::NanoUsd;
 use crate::route::Basis;
 use crate::usage::{Billed, Terms, Usage};
+use crate::wire::json::Json;
 
 /// A policy, and what became of the records under it.
 pub struct Replay<'a> {
@@ -131,7 +131,7 @@ impl<'a> Replay<'a> {
         }
         let lot = record.session_id.as_deref().unwrap_or_else(|| record.request_id.as_str());
         let tenant = self.config.tenants.get(&record.tenant);
-        let routing = tenant.map_or(&self.config.routing, |one| &one.routing).drawn(lot);
+        let routing = tenant.map_or(&self.config.routing, |one| &one.routing).drawn(|| lot);
         let tiers: &Tiers = &self.config.tiers;
         let decided = basis.decide(self.catalog, tiers, routing, lot, record.timestamp);
         let (now, reasons) = match &decided {
@@ -180,7 +180,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn kept(decision: &RawValue) -> Option<(String, Basis<'static>)> {
+fn kept(decision: &Json) -> Option<(String, Basis<'static>)> {
     let kept: Kept = serde_json::from_str(decision.get()).ok()?;
     Some((kept.escalated_from.or(kept.sent_model).unwrap_or(kept.model), kept.basis?))
 }

@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use super::asked::Asked;
 use super::exchange::Exchange;
-use super::Ready;
 use super::recall::{Kept, is_retry};
+use super::{Ready, account};
 use crate::cache::{Boarding, CacheResult, CachedAnswer, Identity};
 use crate::route::RouteDecision;
 use crate::telemetry::Mechanism;
+use crate::wire::json::Json;
 use crate::workload::Belonging;
 
 /// What was made of a request, which holds for its twins too.
@@ -25,6 +26,15 @@ struct Made {
     workload: Option<Belonging>,
     difficulty: Option<(Mechanism, u16)>,
     decision: Option<Arc<RouteDecision>>,
+    /// As it stands in the records of twins.
+    written: Option<Json>,
+}
+
+impl Precedent {
+    /// Returns the decision as it stands in the record of a twin.
+    pub(super) fn written(&self) -> Option<&Json> {
+        self.0.written.as_ref()
+    }
 }
 
 /// Looks for a kept answer, or one on its way, to a twin of the request; names the request, to be known by its twins.
@@ -51,6 +61,7 @@ pub(super) fn recognise(exchange: &mut Exchange, body: &Bytes) -> Option<Ready> 
     exchange.workload = precedent.0.workload;
     exchange.difficulty = precedent.0.difficulty;
     exchange.decision.clone_from(&precedent.0.decision);
+    exchange.precedent = Some(precedent);
     Some(ready)
 }
 
@@ -64,12 +75,14 @@ pub(super) fn set_precedent(exchange: &mut Exchange, identity: &Identity, body: 
         workload: exchange.workload,
         difficulty: exchange.difficulty,
         decision: exchange.decision.clone(),
+        written: exchange.decision.as_ref().map(|decision| account::written(exchange, decision, None)),
     };
     exchange.snapshot.twins.remember(*sent, identity, body, Precedent(Arc::new(made)));
 }
 
 fn may_have_twins(exchange: &Exchange) -> bool {
-    let routing = exchange.tenant_config().map_or(&exchange.snapshot.config.routing, |tenant| &tenant.routing);
+    let routing =
+        exchange.tenant_config().map_or(&exchange.snapshot.config.routing, |tenant| &tenant.routing);
     exchange.endpoint.is_message()
         && exchange.cache_settings().enabled
         && exchange.ours.cache.is_none()

@@ -129,7 +129,7 @@ const fn usual_version() -> Cow<'static, str> {
     Cow::Borrowed(USUAL_VERSION)
 }
 
-fn is_usual_version(version: &str) -> bool {
+pub(super) fn is_usual_version(version: &str) -> bool {
     version == USUAL_VERSION
 }
 

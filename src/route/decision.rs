@@ -5,7 +5,6 @@
 
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::config::{Adaptation, Mode};
@@ -90,7 +89,7 @@ impl Choice {
 }
 
 impl Candidate {
-    fn sufficiency(&self) -> f64 {
+    pub(super) fn sufficiency(&self) -> f64 {
         share(u64::from(self.sufficiency_permille))
     }
 }
@@ -150,29 +149,6 @@ impl RouteDecision {
         escalated
     }
 
-    /// Returns the journal's `decision`: everything `explain` tells, and `basis`, what it takes to decide again.
-    ///
-    /// What the record says elsewhere is left out, and so is what is as usual: [`told_whole`] puts it back.
-    #[must_use]
-    pub fn record<'a>(&'a self, origin: Origin<'a>, basis: Option<&'a RawValue>) -> impl Serialize + 'a {
-        let decided = self.decided();
-        Recorded {
-            tier: decided.tier,
-            model: &decided.model,
-            reasons: &self.reasons,
-            adaptations: decided.adaptations.iter().map(|one| one.name()).collect(),
-            acted: self.acted,
-            sent_model: Some(self.sent.model.as_str()).filter(|sent| *sent != decided.model),
-            candidates: self.candidates.iter().map(|one| Brief(one, basis.is_some())).collect(),
-            conversation: self.conversation,
-            workload: origin.workload,
-            policy_version: origin.policy_version,
-            weights_version: origin.weights_version,
-            escalated_from: self.escalated_from.as_deref(),
-            basis,
-        }
-    }
-
     /// Returns the object of `explain --json`.
     #[must_use]
     pub fn explain(&self, origin: Origin<'_>) -> Value {
@@ -198,32 +174,6 @@ pub struct Origin<'a> {
     /// The trained model of the text.
     pub weights_version: &'a str,
 }
-
-#[derive(Serialize)]
-struct Recorded<'a> {
-    tier: Tier,
-    model: &'a str,
-    reasons: &'a [Reason],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    adaptations: Vec<&'static str>,
-    acted: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_model: Option<&'a str>,
-    candidates: Vec<Brief<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workload: Option<&'a str>,
-    policy_version: &'a str,
-    weights_version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    escalated_from: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    basis: Option<&'a RawValue>,
-}
-
-/// A candidate as it is recorded: without what most of them are, and where there is a basis, without what that says.
-struct Brief<'a>(&'a Candidate, bool);
 
 /// Puts back what a recorded decision leaves out, and leaves what is there, as in records that say all, as it is.
 ///
@@ -287,26 +237,6 @@ impl Serialize for Candidate {
         fields.serialize_field("reasons", &self.blockers)?;
         fields.serialize_field("sufficiency", &self.sufficiency())?;
         fields.serialize_field("estimate_nanousd", &self.estimate)?;
-        fields.end()
-    }
-}
-
-impl Serialize for Brief<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(candidate, has_basis) = self;
-        let mut fields = serializer.serialize_struct("Candidate", 6)?;
-        fields.serialize_field("tier", &candidate.tier)?;
-        fields.serialize_field("model", &candidate.model)?;
-        if !candidate.feasible {
-            fields.serialize_field("feasible", &false)?;
-        }
-        if !candidate.blockers.is_empty() {
-            fields.serialize_field("reasons", &candidate.blockers)?;
-        }
-        if !has_basis {
-            fields.serialize_field("sufficiency", &candidate.sufficiency())?;
-        }
-        fields.serialize_field("estimate_nanousd", &candidate.estimate)?;
         fields.end()
     }
 }

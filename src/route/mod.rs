@@ -21,6 +21,7 @@ mod outlook;
 mod past;
 mod size;
 mod thinking;
+mod written;
 
 use std::borrow::Cow;
 

@@ -28,10 +28,13 @@ pub(super) fn outlook(matter: &Matter<'_>, model: &str) -> NanoUsd {
 
 fn ahead(matter: &Matter<'_>, model: &str, turns_permille: u64) -> NanoUsd {
     let (ask, learned) = (matter.ask, matter.facts.ahead);
-    let output_tokens = if matter.facts.count_tokens { 0 } else { size::answer_tokens(matter, model) };
+    // Looked up once: there may be sixteen turns ahead, at each of four models, several times.
+    let known = matter.catalog.model(model);
+    let price = known.and_then(|known| known.price_at(matter.facts.at));
+    let output_tokens = if matter.facts.count_tokens { 0 } else { size::answer_tokens(matter, known) };
     let growth = if learned.growth_tokens == 0 { GROWTH_TOKENS } else { learned.growth_tokens };
     let growth = growth.saturating_add(output_tokens);
-    let mut prompt = size::prompt_tokens(matter, model);
+    let mut prompt = size::prompt_tokens(matter, known);
     let mut warm = if ask.cached { matter.warm_tokens(model).min(prompt) } else { 0 };
     let mut left = turns_permille.min(TURNS_MAX * 1_000);
     let mut sum = NanoUsd::ZERO;
@@ -52,7 +55,7 @@ fn ahead(matter: &Matter<'_>, model: &str, turns_permille: u64) -> NanoUsd {
                 ..Usage::default()
             },
         };
-        let (card, _) = matter.catalog.card(model, prompt, ask.is_fast(), matter.facts.at);
+        let (card, _) = matter.catalog.card_of(price, prompt, ask.is_fast());
         let cost: NanoUsd = card.costs(&usage, Factor::ONE).into_iter().sum();
         let share = i64::try_from(left.min(1_000)).unwrap_or(1_000);
         sum += NanoUsd(cost.0.saturating_mul(share) / 1_000);

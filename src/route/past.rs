@@ -77,6 +77,16 @@ pub enum Ended {
     Truncated,
 }
 
+impl Ended {
+    /// Returns the name it is written by.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
 /// What an answer says for the next turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Answered<'a> {

@@ -6,7 +6,7 @@
 
 use super::ask::Ask;
 use super::matter::Matter;
-use crate::catalog::{Accepts, Tokenizer};
+use crate::catalog::{Accepts, Model, Tokenizer};
 
 /// Returns whether prompt and answer surely fit `target`, or fit it wherever they fit `reference`.
 pub(super) fn fits(matter: &Matter<'_>, reference: &Accepts, target: &Accepts) -> bool {
@@ -28,25 +28,26 @@ pub(super) fn leaves_room(matter: &Matter<'_>, reference: &Accepts, target: &Acc
 }
 
 /// Returns the tokens of a usual answer from `model`.
-pub(super) fn answer_tokens(matter: &Matter<'_>, model: &str) -> u64 {
+pub(super) fn answer_tokens(matter: &Matter<'_>, model: Option<&Model>) -> u64 {
     let most = matter.ask.max_tokens.unwrap_or(u64::MAX);
     match matter.facts.ahead.output_tokens {
-        0 => tokens_of(ANSWER_TOKENS.min(most), tokenizer(matter, model)),
+        0 => tokens_of(ANSWER_TOKENS.min(most), tokenizer(model)),
         learned => learned.min(most),
     }
 }
 
 /// Returns the list price of a million tokens in and a million out, on the card this prompt is billed on.
 pub(super) fn list_price(matter: &Matter<'_>, model: &str) -> u64 {
-    let prompt_tokens = prompt_tokens(matter, model);
-    matter.catalog.card(model, prompt_tokens, false, matter.facts.at).0.list()
+    let known = matter.catalog.model(model);
+    let price = known.and_then(|known| known.price_at(matter.facts.at));
+    matter.catalog.card_of(price, prompt_tokens(matter, known), false).0.list()
 }
 
 /// Returns the tokens of the prompt as `model` counts them.
-pub(super) fn prompt_tokens(matter: &Matter<'_>, model: &str) -> u64 {
+pub(super) fn prompt_tokens(matter: &Matter<'_>, model: Option<&Model>) -> u64 {
     let ask = matter.ask;
     let images = ask.images.saturating_mul(IMAGE_TOKENS);
-    tokens_of(ask.text_bytes / 4, tokenizer(matter, model)).saturating_add(images)
+    tokens_of(ask.text_bytes / 4, tokenizer(model)).saturating_add(images)
 }
 
 /// No token is less than a byte; where the context shrinks, nothing less sure will do.
@@ -67,8 +68,8 @@ fn tokens_of(tokens: u64, tokenizer: Tokenizer) -> u64 {
     }
 }
 
-fn tokenizer(matter: &Matter<'_>, model: &str) -> Tokenizer {
-    let accepts = matter.catalog.model(model).and_then(|model| model.accepts.as_ref());
+fn tokenizer(model: Option<&Model>) -> Tokenizer {
+    let accepts = model.and_then(|model| model.accepts.as_ref());
     accepts.map_or(Tokenizer::New, |accepts| accepts.tokenizer)
 }
 

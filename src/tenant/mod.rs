@@ -87,6 +87,8 @@ struct Entry {
     user: Arc<str>,
     allow_user_header: bool,
     ceilings: Arc<Ceilings>,
+    /// Of the user it stands for, once it was asked for; the counters that were found are kept with it.
+    identity: OnceLock<Arc<Identity>>,
 }
 
 #[derive(Debug)]
@@ -142,9 +144,9 @@ impl Directory {
         credential: Option<&[u8]>,
         user_header: Option<&str>,
         now: Timestamp,
-    ) -> Result<Identity, Unidentified> {
+    ) -> Result<Arc<Identity>, Unidentified> {
         if self.open {
-            return Ok(self.anonymous(credential));
+            return Ok(Arc::new(self.anonymous(credential)));
         }
         let presented = KeyHash::of(credential.ok_or(Unidentified::Missing)?);
         let Presented { key, expires } = self.keys.get(&presented).ok_or(Unidentified::Unknown)?;
@@ -154,14 +156,17 @@ impl Directory {
         if key.tenant.disabled {
             return Err(Unidentified::Disabled);
         }
-        let user = match user_header {
-            None => Arc::clone(&key.user),
-            Some(_) if !key.allow_user_header => return Err(Unidentified::UserHeaderNotAllowed),
-            Some(name) if !is_user_name(name) => return Err(Unidentified::UserHeaderInvalid),
-            Some(name) => Arc::from(name),
+        let of = |user: Arc<str>| {
+            let levels = self.levels(&key.tenant, &user, Some(key));
+            let tenant = Arc::clone(&key.tenant.name);
+            Arc::new(Identity { tenant, user, key_id: Some(Arc::clone(&key.id)), levels })
         };
-        let levels = self.levels(&key.tenant, &user, Some(key));
-        Ok(Identity { tenant: Arc::clone(&key.tenant.name), user, key_id: Some(Arc::clone(&key.id)), levels })
+        match user_header {
+            None => Ok(Arc::clone(key.identity.get_or_init(|| of(Arc::clone(&key.user))))),
+            Some(_) if !key.allow_user_header => Err(Unidentified::UserHeaderNotAllowed),
+            Some(name) if !is_user_name(name) => Err(Unidentified::UserHeaderInvalid),
+            Some(name) => Ok(of(Arc::from(name))),
+        }
     }
 
     /// Returns the levels at which a record of the journal counts: those that still exist.
@@ -263,6 +268,7 @@ impl Entry {
             user: Arc::from(key.user.as_str()),
             allow_user_header: key.allow_user_header,
             ceilings: Arc::new(key.ceilings.clone()),
+            identity: OnceLock::new(),
         }
     }
 }

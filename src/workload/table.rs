@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::quality::RandomState;
+
 use super::fingerprint::{Fingerprints, Level, name};
 use super::posterior::{Posterior, Tally};
 use super::trouble::{Sign, Troubles};
@@ -17,11 +19,11 @@ pub struct Workloads {
     unsaved: AtomicBool,
 }
 
-type Tenants = HashMap<Box<str>, Tenant>;
+type Tenants = HashMap<Box<str>, Tenant, RandomState>;
 
 #[derive(Debug, Default)]
 struct Tenant {
-    workloads: HashMap<u64, Entry>,
+    workloads: HashMap<u64, Entry, RandomState>,
     /// Counts outcomes, to tell which workload was taught last.
     lessons: u64,
 }

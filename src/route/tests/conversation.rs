@@ -31,7 +31,7 @@ fn known(before: &[(&[Value], &str, &str)], turn: &[Value]) -> Option<Past> {
     for (number, (messages, asked, model)) in before.iter().enumerate() {
         conversations.record(&prefixes(&ALONE, messages), state(&number.to_string(), asked, model));
     }
-    conversations.lookup(&prefixes(&ALONE, turn)).map(|past| (*past).clone())
+    conversations.lookup(&prefixes(&ALONE, turn))
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn play(turns: &[AnyTurn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseErro
         let body = json!({"model": asked, "max_tokens": 8_000, "messages": messages}).to_string();
         let envelope = read(body.as_bytes()).unwrap();
         let prefixes = Prefixes::of(&ALONE, &envelope).unwrap();
-        let mut known = conversations.lookup(&prefixes).map(|past| (*past).clone());
+        let mut known = conversations.lookup(&prefixes);
         if let Some(past) = &mut known {
             past.note_tools(&envelope);
         }

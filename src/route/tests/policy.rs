@@ -1,5 +1,6 @@
 //! What is promised of a decision: order, ceilings, modes, and that there always is one.
 
+use crate::wire::json::Json;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -299,8 +300,7 @@ fn a_recorded_decision_is_told_as_it_was_made() {
         let origin =
             Origin { workload: Some("0123456789abcdef"), policy_version: "abc", weights_version: "w" };
         let told = decision.explain(origin);
-        let basis = r#"{"sufficiency":[980,990,995]}"#.to_owned();
-        let basis = serde_json::value::RawValue::from_string(basis).unwrap();
+        let basis: Json = serde_json::from_str(r#"{"sufficiency":[980,990,995]}"#).unwrap();
         let mut kept = serde_json::to_value(decision.record(origin, Some(&basis))).unwrap();
         told_whole(kept.as_object_mut().unwrap(), Some(mode.name()));
         for field in DECISION_FIELDS {

@@ -7,12 +7,14 @@
 
 mod text;
 mod value;
+pub(crate) mod write;
 
 use std::fmt;
 use std::ops::Range;
 
 pub(super) use text::plain_prefix;
 pub use text::{Text, quote};
+pub use write::Json;
 
 /// Why a body was refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

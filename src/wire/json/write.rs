@@ -4,17 +4,57 @@
 //! 16,000 instructions for one; here names are pasted and strings are searched in blocks for what needs an escape.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Error, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::clock;
 
+/// JSON that is known to be whole, because it was written here or has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json(Arc<str>);
+
+impl Json {
+    /// Takes over an object.
+    pub(crate) fn written(object: Object) -> Self {
+        Self(object.end().into())
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Box<RawValue>> for Json {
+    fn from(read: Box<RawValue>) -> Self {
+        Self(read.get().into())
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = serde_json::from_str::<&RawValue>(&self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
 /// An object being written.
-pub(super) struct Object(String);
+pub(crate) struct Object(String);
 
 impl Object {
     /// Begins a record of `kind`.
-    pub(super) fn begin(kind: &'static str) -> Self {
+    pub(crate) fn begin(kind: &'static str) -> Self {
         let mut object = Self(String::with_capacity(TYPICAL_BYTES));
         object.0.push_str(r#"{"kind":""#);
         object.0.push_str(kind);
@@ -22,20 +62,31 @@ impl Object {
         object
     }
 
+    /// Begins an object that nothing is in yet, behind a text.
+    pub(crate) fn after(mut text: String) -> Self {
+        text.push('{');
+        Self(text)
+    }
+
+    /// Begins an object of some hundred bytes.
+    pub(crate) fn small() -> Self {
+        Self::after(String::with_capacity(SMALL_BYTES))
+    }
+
     /// Writes a member's name, and returns where its value goes.
-    pub(super) fn member(&mut self, name: &'static str) -> &mut String {
-        self.0.push_str(",\"");
+    pub(crate) fn member(&mut self, name: &'static str) -> &mut String {
+        self.0.push_str(if self.0.ends_with('{') { "\"" } else { ",\"" });
         self.0.push_str(name);
         self.0.push_str("\":");
         &mut self.0
     }
 
-    pub(super) fn text(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn text(&mut self, name: &'static str, value: &str) {
         push_text(self.member(name), value);
     }
 
     /// Writes null for none.
-    pub(super) fn maybe(&mut self, name: &'static str, value: Option<&str>) {
+    pub(crate) fn maybe(&mut self, name: &'static str, value: Option<&str>) {
         match value {
             Some(value) => self.text(name, value),
             None => self.member(name).push_str("null"),
@@ -43,26 +94,60 @@ impl Object {
     }
 
     /// Writes a word of our own, which needs no escape.
-    pub(super) fn word(&mut self, name: &'static str, value: &'static str) {
+    pub(crate) fn word(&mut self, name: &'static str, value: &'static str) {
         let text = self.member(name);
         text.push('"');
         text.push_str(value);
         text.push('"');
     }
 
-    pub(super) fn number(&mut self, name: &'static str, value: i64) {
+    pub(crate) fn number(&mut self, name: &'static str, value: i64) {
         push_number(self.member(name), value);
     }
 
-    pub(super) fn count(&mut self, name: &'static str, value: u64) {
+    pub(crate) fn count(&mut self, name: &'static str, value: u64) {
         push_decimal(self.member(name), value);
     }
 
-    pub(super) fn flag(&mut self, name: &'static str, value: bool) {
+    /// Writes a text where there is one.
+    pub(crate) fn some(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// Writes a count that is not zero.
+    pub(crate) fn counted(&mut self, name: &'static str, value: u64) {
+        if value > 0 {
+            self.count(name, value);
+        }
+    }
+
+    /// Writes a flag that is set.
+    pub(crate) fn set(&mut self, name: &'static str, value: bool) {
+        if value {
+            self.flag(name, true);
+        }
+    }
+
+    /// Writes texts where there are any.
+    pub(crate) fn texts<T: AsRef<str>>(&mut self, name: &'static str, values: &[T]) {
+        if !values.is_empty() {
+            self.list(name, values, |text, value| push_text(text, value.as_ref()));
+        }
+    }
+
+    /// Writes an object as a member.
+    pub(crate) fn object(&mut self, name: &'static str, fill: impl FnOnce(&mut Self)) {
+        self.member(name);
+        push_object(&mut self.0, fill);
+    }
+
+    pub(crate) fn flag(&mut self, name: &'static str, value: bool) {
         self.member(name).push_str(if value { "true" } else { "false" });
     }
 
-    pub(super) fn time(&mut self, name: &'static str, value: Timestamp) {
+    pub(crate) fn time(&mut self, name: &'static str, value: Timestamp) {
         let text = self.member(name);
         text.push('"');
         clock::push_rfc3339(text, value, clock::Precision::Micros);
@@ -70,12 +155,12 @@ impl Object {
     }
 
     /// Writes text that is JSON already; null for none.
-    pub(super) fn json(&mut self, name: &'static str, value: Option<&str>) {
+    pub(crate) fn json(&mut self, name: &'static str, value: Option<&str>) {
         self.member(name).push_str(value.unwrap_or("null"));
     }
 
     /// Writes an array, one item after the other.
-    pub(super) fn list<T>(&mut self, name: &'static str, items: &[T], item: impl Fn(&mut String, &T)) {
+    pub(crate) fn list<T>(&mut self, name: &'static str, items: &[T], item: impl Fn(&mut String, &T)) {
         let text = self.member(name);
         text.push('[');
         for (index, one) in items.iter().enumerate() {
@@ -88,7 +173,7 @@ impl Object {
     }
 
     /// Writes an object of numbers.
-    pub(super) fn nested(&mut self, name: &'static str, fields: [(&'static str, i64); 2]) {
+    pub(crate) fn nested(&mut self, name: &'static str, fields: [(&'static str, i64); 2]) {
         let text = self.member(name);
         for (index, (name, value)) in fields.into_iter().enumerate() {
             text.push_str(if index == 0 { "{\"" } else { ",\"" });
@@ -100,14 +185,21 @@ impl Object {
     }
 
     /// Returns the object's text.
-    pub(super) fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }
 }
 
+/// Appends an object.
+pub(crate) fn push_object(text: &mut String, fill: impl FnOnce(&mut Object)) {
+    let mut object = Object::after(std::mem::take(text));
+    fill(&mut object);
+    *text = object.end();
+}
+
 /// Appends a string, quotes included.
-pub(super) fn push_text(text: &mut String, value: &str) {
+pub(crate) fn push_text(text: &mut String, value: &str) {
     text.push('"');
     if is_plain(value.as_bytes()) {
         text.push_str(value);
@@ -138,7 +230,7 @@ fn push_number(text: &mut String, value: i64) {
 }
 
 /// Appends a whole number.
-pub(super) fn push_decimal(text: &mut String, mut value: u64) {
+pub(crate) fn push_decimal(text: &mut String, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut used = 0;
     for digit in digits.iter_mut().rev() {
@@ -152,6 +244,7 @@ pub(super) fn push_decimal(text: &mut String, mut value: u64) {
     text.push_str(std::str::from_utf8(&digits[digits.len() - used..]).unwrap_or_default());
 }
 
+const SMALL_BYTES: usize = 512;
 /// What a record of an exchange usually takes.
 const TYPICAL_BYTES: usize = 1_792;
 
