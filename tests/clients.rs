@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use scenario::Client::{AnthropicNode, AnthropicPython, LangchainPython, LitellmPython, VercelNode};
 use scenario::{Client, Upstream, promises_are_kept};
-use support::{House, TENANTS};
+use support::{ACME, House, TENANTS};
 use tercet::simulated::Behaviour;
 
 /// One test for each line: its name, the client, the scenario, and what the upstream answers.
@@ -113,6 +113,29 @@ async fn the_python_sdk_comes_back_after_overload() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typescript_sdk_comes_back_after_overload() {
     comes_back_after_overload(AnthropicNode).await;
+}
+
+/// A conversation of which the upstream never sees an address, and the client sees nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_has_its_texts_back() {
+    let guards = "[redaction]\nkey = { env = \"REDACTION_KEY\" }\n[[guards]]\ndetect = [\"email\"]\naction = \"redact\"\n";
+    let house = House::start(&format!("{TENANTS}\n{guards}")).await;
+    support::http::message(&house.url, ACME, support::http::ask("claude-opus-5-5", "ada@acme.io")).await;
+    let sent = String::from_utf8(house.upstream.requests()[0].body.clone()).unwrap();
+    let placeholder = &sent[sent.find("REDACTED_EMAIL_").unwrap()..][.."REDACTED_EMAIL_".len() + 12];
+    for _ in 0..2 {
+        house.upstream.script(Behaviour::Together {
+            behaviours: vec![
+                Behaviour::Say { text: format!("I wrote to {placeholder}.") },
+                Behaviour::OddChunks { sizes: vec![3, 17] },
+            ],
+        });
+    }
+    AnthropicPython.passes(&house, "redacted").await;
+    promises_are_kept(&house, Upstream::Answers).await;
+    let requests = house.upstream.requests();
+    assert!(requests.iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains("acme.io")));
+    house.stop().await;
 }
 
 /// Two questions in both forms, so that each is asked of the upstream once.

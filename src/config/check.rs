@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -20,7 +21,7 @@ use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
     Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
 };
-use super::{clickhouse, redis, sample, tenants, upstream, webhook};
+use super::{clickhouse, guards, redis, sample, tenants, upstream, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -48,6 +49,11 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
     }
     let routing = routing(check, &file.routing.0, &Routing::default());
     let cache = cache(check, &file.cache.0);
+    let redaction_key = guards::redaction_key(check, &file.redaction.0);
+    let has_key = file.redaction.0.is_given();
+    let around = guards::Around { has_key, allow_paths: &[] };
+    let guards = guards::guards(check, &file.guards, &[], around);
+    let base = tenants::Base { routing: &routing, cache: &cache, guards: &guards, has_key };
     Config {
         tiers: tiers(check, &file.tiers.0),
         journal: journal(check, &file.journal.0),
@@ -59,17 +65,19 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
             budget: budget(&file.budget.0),
             quota: quota(&file.quota.0),
         },
-        tenants: tenants::tenants(check, &file.tenants, &routing, &cache),
+        tenants: tenants::tenants(check, &file.tenants, &base),
         telemetry: Telemetry {
             log: text(file.telemetry.0.log.as_ref(), LogFormat::Json),
             series_max: check.size(file.telemetry.0.series_max.as_ref(), 20_000),
         },
         catalog: check.file(file.catalog.as_ref()),
+        redaction_key,
         version: String::new(),
         source: Source::default(),
         server,
         admin,
         upstream,
+        guards: Arc::clone(&guards),
         routing,
         cache,
     }

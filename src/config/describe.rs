@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
 use super::{
-    Budget, Ceiling, Ceilings, Config, Credential, Fallback, Key, LogFormat, Reserve, Routing, Scope, Tenant,
-    WhenLow,
+    Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Key, LogFormat, Reserve, Routing, Scope,
+    Side, Tenant, WhenLow,
 };
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -22,7 +22,7 @@ pub fn describe(config: &Config) -> Value {
     let fallbacks: Vec<Value> = upstream.fallbacks.iter().map(fallback).collect();
     let tls = server.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key }));
     let tenants: serde_json::Map<String, Value> =
-        config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held))).collect();
+        config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held, config.guards.len()))).collect();
     let mut whole = json!({
         "version": config.version,
         "catalog": config.catalog,
@@ -75,6 +75,8 @@ pub fn describe(config: &Config) -> Value {
             "secret": config.webhook.as_ref().and_then(|webhook| webhook.secret.as_ref()).map(|_| MASK),
         },
         "clickhouse": clickhouse(config.clickhouse.as_ref()),
+        "guards": config.guards.iter().map(guard).collect::<Vec<_>>(),
+        "redaction": { "key": config.redaction_key.as_ref().map(|_| MASK) },
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,
@@ -95,7 +97,7 @@ fn clickhouse(section: Option<&super::ClickHouse>) -> Value {
     })
 }
 
-fn tenant(tenant: &Tenant) -> Value {
+fn tenant(tenant: &Tenant, shared_guards: usize) -> Value {
     let users: serde_json::Map<String, Value> = tenant
         .users
         .iter()
@@ -112,16 +114,30 @@ fn tenant(tenant: &Tenant) -> Value {
         "routing": routing(&tenant.routing),
         "cache": { "enabled": tenant.cache.enabled, "ttl": duration(tenant.cache.ttl) },
         "allow_paths": tenant.allow_paths,
-        "guards": {
-            "max_body": tenant.guards.max_body_bytes.map(size),
-            "max_messages": tenant.guards.max_messages,
-            "max_output_tokens": tenant.guards.max_output_tokens,
-            "deny_tools": tenant.guards.deny_tools,
-        },
+        // The gateway's own, which come first, are described with the gateway.
+        "guards": tenant.guards.iter().skip(shared_guards).map(guard).collect::<Vec<_>>(),
     });
     add(&mut described, "", &tenant.ceilings);
     add(&mut described, "user_", &tenant.user_ceilings);
     described
+}
+
+fn guard(guard: &Guard) -> Value {
+    let sides = [(guard.prompt, Side::Prompt), (guard.answer, Side::Answer)];
+    json!({
+        "name": guard.name,
+        "action": guard.action.name(),
+        "in": sides.iter().filter(|(looks, _)| *looks).map(|(_, side)| side.name()).collect::<Vec<_>>(),
+        "max_body": guard.max_body_bytes.map(size),
+        "max_messages": guard.max_messages,
+        "max_output_tokens": guard.max_output_tokens,
+        "max_text": guard.max_text_bytes.map(size),
+        "allow_content": guard.allow_content,
+        "allow_tools": guard.allow_tools,
+        "deny_tools": guard.deny_tools,
+        "detect": guard.detect.iter().map(|one| one.name()).collect::<Vec<_>>(),
+        "patterns": guard.patterns.iter().map(regex::Regex::as_str).collect::<Vec<_>>(),
+    })
 }
 
 fn key(key: &Key) -> Value {

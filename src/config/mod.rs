@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -19,7 +20,9 @@ mod amend;
 mod check;
 mod clickhouse;
 mod describe;
+mod detectors;
 mod excerpt;
+mod guards;
 mod load;
 mod problem;
 mod read;
@@ -38,12 +41,14 @@ mod webhook;
 pub use amend::{Amendments, CREATED, FORGET, Touched};
 pub use clickhouse::ClickHouse;
 pub use describe::describe;
+pub use detectors::Detector;
+pub use guards::{Action, Guard, Side, WINDOW_BYTES};
 pub use load::{default_config, digest_of_files, load, parse, parse_duration, resolve_default_path};
 pub use problem::{ConfigProblem, Place};
 pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
 pub use sample::ShadowSample;
 pub use source::{Source, environment};
-pub use tenants::{Guards, Key, Previous, Tenant, is_kept_apart};
+pub use tenants::{Key, Previous, Tenant, is_kept_apart};
 pub use upstream::{Credential, Fallback, Upstream};
 pub use webhook::Webhook;
 
@@ -74,6 +79,10 @@ pub struct Config {
     pub organisation: Ceilings,
     /// Tenants by name; empty means pass-through without identification.
     pub tenants: BTreeMap<String, Tenant>,
+    /// `[[guards]]`, which hold for everybody, in order.
+    pub guards: Arc<[Guard]>,
+    /// What placeholders are made with; there wherever a guard redacts.
+    pub redaction_key: Option<Secret>,
     /// Logs and metrics.
     pub telemetry: Telemetry,
     /// A catalog file in place of the embedded one.

@@ -205,5 +205,6 @@ pub(super) const PROBLEMS_MAX: usize = 32;
 /// The keys whose values are references to secrets.
 const REFERENCES: [&str; 4] = ["secret", "token", "credential", "password"];
 
-/// The keys of addresses that may hold a login.
-const ADDRESSES: [&str; 4] = ["redis.counters", "redis.cache", "webhook.url", "clickhouse.url"];
+/// The keys of addresses that may hold a login, and of what placeholders are made with.
+const ADDRESSES: [&str; 5] =
+    ["redis.counters", "redis.cache", "webhook.url", "clickhouse.url", "redaction.key"];

@@ -15,6 +15,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
 
+use super::detectors::Detectors;
+use super::guards::{Action, Redaction, Side};
 use super::value::{Bytes, Count, Moment, Permille, Section, Text};
 use super::{Adaptation, Ceiling, LogFormat, Mode, Reserve, Scope, WhenLow, clickhouse, redis, webhook};
 use crate::money::NanoUsd;
@@ -41,6 +43,8 @@ pub(super) struct File {
     pub(super) budget: Section<Budget>,
     pub(super) quota: Section<Quota>,
     pub(super) tenants: BTreeMap<Spanned<String>, Section<Tenant>>,
+    pub(super) guards: Vec<Spanned<Section<Guard>>>,
+    pub(super) redaction: Section<Redaction>,
     pub(super) telemetry: Section<Telemetry>,
     pub(super) catalog: Given<PathBuf>,
 }
@@ -194,7 +198,7 @@ pub(super) struct Tenant {
     pub(super) routing: Section<Routing>,
     pub(super) cache: Section<TenantCache>,
     pub(super) allow_paths: Vec<Spanned<String>>,
-    pub(super) guards: Section<Guards>,
+    pub(super) guards: Vec<Spanned<Section<Guard>>>,
 }
 
 /// Sections left out fall back to the tenant's `user_*` sections, one by one.
@@ -237,11 +241,20 @@ pub(super) struct TenantCache {
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Guards {
+pub(super) struct Guard {
+    pub(super) name: Given<String>,
+    pub(super) action: Given<Text<Action>>,
+    #[serde(rename = "in")]
+    pub(super) sides: Vec<Text<Side>>,
     pub(super) max_body: Option<Text<Bytes>>,
     pub(super) max_messages: Option<Count>,
     pub(super) max_output_tokens: Option<Count>,
+    pub(super) max_text: Option<Text<Bytes>>,
+    pub(super) allow_content: Option<Vec<String>>,
+    pub(super) allow_tools: Option<Vec<String>>,
     pub(super) deny_tools: Vec<String>,
+    pub(super) detect: Vec<Text<Detectors>>,
+    pub(super) patterns: Vec<Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

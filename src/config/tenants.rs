@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use toml::Spanned;
 
-use super::check::{Check, budget, count, limits, quota, routing};
+use super::check::{Check, budget, limits, quota, routing};
+use super::guards::{Around, Guard, guards};
 use super::schema::{self, Reference};
 use super::value::Section;
 use super::{Cache, Ceilings, Routing};
@@ -34,21 +36,8 @@ pub struct Tenant {
     pub cache: Cache,
     /// Other `/v1/*` paths the tenant may use with our credential; a trailing `*` matches the rest.
     pub allow_paths: Vec<String>,
-    /// `[tenants.NAME.guards]`
-    pub guards: Guards,
-}
-
-/// Guards of a tenant; all off by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guards {
-    /// Largest request body.
-    pub max_body_bytes: Option<u64>,
-    /// Most messages in a request.
-    pub max_messages: Option<u64>,
-    /// Largest `max_tokens`.
-    pub max_output_tokens: Option<u64>,
-    /// Tool names or types that are refused.
-    pub deny_tools: Vec<String>,
+    /// `[[guards]]` and then `[[tenants.NAME.guards]]`, in order.
+    pub guards: Arc<[Guard]>,
 }
 
 /// `[[tenants.NAME.keys]]`
@@ -96,13 +85,17 @@ impl Taken {
     }
 }
 
+/// What tenants start from.
+pub(super) struct Base<'a> {
+    pub(super) routing: &'a Routing,
+    pub(super) cache: &'a Cache,
+    pub(super) guards: &'a [Guard],
+    /// Whether there is a key for placeholders.
+    pub(super) has_key: bool,
+}
+
 /// Gives all tenants their meaning.
-pub(super) fn tenants(
-    check: &mut Check<'_>,
-    file: &File,
-    base_routing: &Routing,
-    base_cache: &Cache,
-) -> BTreeMap<String, Tenant> {
+pub(super) fn tenants(check: &mut Check<'_>, file: &File, base: &Base<'_>) -> BTreeMap<String, Tenant> {
     let mut taken = Taken::default();
     let mut tenants = BTreeMap::new();
     for (name, Section(section)) in file {
@@ -123,6 +116,7 @@ pub(super) fn tenants(
             .iter()
             .map(|(user, Section(own))| (check.name(user), ceilings_of_user(own, &user_ceilings)))
             .collect();
+        let around = Around { has_key: base.has_key, allow_paths: &section.allow_paths };
         let tenant = Tenant {
             ceilings: Ceilings {
                 limits: limits(&section.limits.0),
@@ -132,14 +126,14 @@ pub(super) fn tenants(
             users,
             keys: section.keys.iter().filter_map(|given| key(check, given, &name, &mut taken)).collect(),
             disabled: section.disabled.unwrap_or(false),
-            routing: routing(check, &section.routing.0, base_routing),
+            routing: routing(check, &section.routing.0, base.routing),
             cache: Cache {
-                enabled: section.cache.0.enabled.unwrap_or(base_cache.enabled),
-                ttl: check.positive(&section.cache.0.ttl, base_cache.ttl),
-                ..base_cache.clone()
+                enabled: section.cache.0.enabled.unwrap_or(base.cache.enabled),
+                ttl: check.positive(&section.cache.0.ttl, base.cache.ttl),
+                ..base.cache.clone()
             },
             allow_paths: section.allow_paths.iter().map(|path| allowed_path(check, path)).collect(),
-            guards: guards(&section.guards.0),
+            guards: guards(check, &section.guards, base.guards, around),
             user_ceilings,
         };
         tenants.insert(name, tenant);
@@ -271,15 +265,6 @@ fn reaches_what_is_kept_apart(pattern: &str) -> bool {
         KEPT_APART.iter().any(|root| root.starts_with(&prefix)) || is_kept_apart(&prefix)
     };
     pattern.strip_suffix('*').map_or_else(|| is_kept_apart(pattern), covers)
-}
-
-fn guards(file: &schema::Guards) -> Guards {
-    Guards {
-        max_body_bytes: file.max_body.as_ref().map(|size| size.0.0),
-        max_messages: count(file.max_messages),
-        max_output_tokens: count(file.max_output_tokens),
-        deny_tools: file.deny_tools.clone(),
-    }
 }
 
 /// Known paths: served with checks of their own, or never with our credential.

@@ -14,6 +14,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use super::guards::{Action, Side};
 use super::suggest::{closest, listed};
 use super::{Adaptation, Ceiling, FailurePolicy, LogFormat, Mode, Reserve, Scope, WhenLow};
 use crate::money::NanoUsd;
@@ -317,6 +318,8 @@ words! {
     Reserve, "\"expected\" or \"max\"": "expected" = Expected, "max" = Max;
     FailurePolicy, "\"open\" or \"closed\"": "open" = Open, "closed" = Closed;
     WhenLow, "\"warn\" or \"cheaper\"": "warn" = Warn, "cheaper" = Cheaper;
+    Action, "\"flag\", \"redact\" or \"refuse\"": "flag" = Flag, "redact" = Redact, "refuse" = Refuse;
+    Side, "\"prompt\" or \"answer\"": "prompt" = Prompt, "answer" = Answer;
     LogFormat, "\"json\" or \"text\"": "json" = Json, "text" = Text;
 }
 
@@ -328,7 +331,7 @@ impl FromText for Tier {
     }
 }
 
-fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
         return Ok(*value);
     }

@@ -8,6 +8,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::finds::GuardFind;
 use super::prompt::PromptRecord;
 use super::rfc3339;
 use super::sample::SampleRecord;
@@ -130,6 +131,9 @@ pub struct ExchangeRecord {
     /// What of the prompt the upstream's prompt cache could hold, where it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_cache: Option<Box<PromptRecord>>,
+    /// What guards found, by kind and count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<GuardFind>,
 }
 
 impl ExchangeRecord {
@@ -189,6 +193,7 @@ impl ExchangeRecord {
             sample: None,
             cache_saved_nanousd: NanoUsd::ZERO,
             prompt_cache: None,
+            guards: Vec::new(),
         }
     }
 

@@ -166,6 +166,13 @@ fn records_are_written_as_they_are_declared() {
     let (marks, idle_s) = (Marks::Hour, Some(301));
     let prompt = PromptRecord { workload, head, head_tokens: 12, marks, before_tokens: 13, idle_s };
     full.prompt_cache = Some(Box::new(prompt));
+    let find = |found: &str| GuardFind {
+        found: found.into(),
+        side: "prompt".into(),
+        action: "flag".into(),
+        count: 2,
+    };
+    full.guards = vec![find("email"), find("a \"b\"")];
     let outcomes = [
         Outcome::Ok,
         Outcome::ClientError,

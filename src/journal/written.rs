@@ -2,6 +2,7 @@
 //!
 //! The other records are rare and go through serde; so do these in tests, which see that no field is forgotten here.
 
+use super::finds::GuardFind;
 use super::record::{Baselines, ExchangeRecord, ObjectName, ObjectType, Outcome, ReservationRecord};
 use super::record::{ToolCall, UsageSource};
 use crate::wire::json::write::{Object, push_text};
@@ -99,6 +100,9 @@ impl ExchangeRecord {
         }
         if let Some(prompt) = &self.prompt_cache {
             prompt.put(object);
+        }
+        if !self.guards.is_empty() {
+            object.list("guards", &self.guards, GuardFind::put);
         }
     }
 }

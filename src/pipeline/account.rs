@@ -9,7 +9,8 @@ use super::exchange::Exchange;
 use super::runtime::Tercet;
 use super::twin::Precedent;
 use crate::config::Mode;
-use crate::journal::{self, Entry, ExchangeRecord, Line, ToolCall};
+use crate::guard::Finds;
+use crate::journal::{self, Entry, ExchangeRecord, GuardFind, Line, ToolCall};
 use crate::money::NanoUsd;
 use crate::route::{Origin, RouteDecision};
 use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Metrics, Phase, ToolUse};
@@ -56,6 +57,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.price_version = Some(exchange.snapshot.catalog.version().to_owned());
     record.prompt_cache =
         exchange.prompt.as_ref().and_then(|prompt| prompt.record(&bill.usage)).map(Box::new);
+    record.guards = exchange.guarded.as_ref().map(|guarded| found(&guarded.finds)).unwrap_or_default();
     record.stream = exchange.asked.stream;
     let now = exchange.tercet.runtime.clock.instant();
     let millis = |instant: std::time::Instant| instant.duration_since(exchange.begun).as_millis();
@@ -65,6 +67,16 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.attempts = exchange.attempts;
     record.upstream = exchange.via_name().map(ToOwned::to_owned);
     record
+}
+
+fn found(finds: &Finds) -> Vec<GuardFind> {
+    let told = finds.iter().map(|find| GuardFind {
+        found: find.what.to_string(),
+        side: find.side.name().to_owned(),
+        action: find.action.name().to_owned(),
+        count: find.count,
+    });
+    told.collect()
 }
 
 /// Returns a decision as it stands in the record, with what it was made of where that is to stand there too.

@@ -13,6 +13,7 @@ use super::batch::Holding;
 use super::decide::Course;
 use super::escalate::Spoiled;
 use super::finish;
+use super::guarding::Guarded;
 use super::prompt::Prompt;
 use super::runtime::{InFlight, Snapshot, Tercet};
 use super::sample::Sampling;
@@ -97,6 +98,8 @@ pub struct Exchange {
     pub spoiled: Option<Box<Spoiled>>,
     /// What is to be asked again elsewhere once it is answered.
     pub sampling: Option<Box<Sampling>>,
+    /// What guards have to do with it, where there are any.
+    pub guarded: Option<Box<Guarded>>,
     /// What it may come to, where that was reckoned.
     pub estimate: Option<Estimate>,
     /// Tries at the upstream.
@@ -152,6 +155,7 @@ impl Exchange {
             holding: None,
             spoiled: None,
             sampling: None,
+            guarded: None,
             estimate: None,
             attempts: 0,
             via: None,

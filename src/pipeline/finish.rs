@@ -17,7 +17,7 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, estimate, forward, reply, sample, settle_batch, signals, warn};
+use super::{account, decide, estimate, forward, guarding, reply, sample, settle_batch, signals, warn};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -82,6 +82,8 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     };
     let (mut exchange, metered, keeping) = watch.into_parts();
     exchange.first_content = first_content;
+    guarding::conclude(&mut exchange);
+    let withheld = exchange.guarded.as_ref().is_some_and(|guarded| guarded.is_withheld());
     if !exchange.is_recorded() {
         settle(&mut exchange, Bill::nothing());
         return Recorded::nothing(&exchange);
@@ -93,6 +95,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let bill = settle(&mut exchange, bill);
     decide::learn(&mut exchange, &bill, &metered);
     let whole = matches!(ending, Ending::Whole | Ending::Drained) && metered.complete && !seen.error_event;
+    let whole = whole && !withheld;
     if whole && seen.status == 200 {
         signals::answered(&exchange, &metered);
         sample::begin(&mut exchange, &bill);
@@ -109,6 +112,11 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     record.stop_reason.clone_from(&metered.stop_reason);
     record.answered_model.clone_from(&metered.answered_model);
     record.message_id.clone_from(&metered.message_id);
+    if withheld {
+        // It was billed, but the client has a refusal.
+        (record.status, record.outcome) = (400, Outcome::ClientError);
+        record.error_type = Some("invalid_request_error".to_owned());
+    }
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
     let line = account::publish(&exchange, &bill, record);
@@ -171,10 +179,7 @@ pub(super) async fn unanswered(unanswered: Unanswered) -> Response<Reply> {
 
 async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -> Response<Reply> {
     let bill = settle(&mut exchange, bill);
-    let body = error::body(refusal, exchange.id.as_str());
-    let mut response = Response::new(Reply::whole(body));
-    *response.status_mut() = refusal.status;
-    *response.headers_mut() = refusal_headers(&exchange, refusal);
+    let response = refusal_response(&exchange, refusal);
     // A stranger's refusals and the shedding of load are counted, but fill no disk.
     let recorded = exchange.identity.is_some() && refusal.status.as_u16() != 529;
     if recorded && exchange.is_recorded() {
@@ -187,6 +192,14 @@ async fn refuse_at(mut exchange: Box<Exchange>, refusal: &Refusal, bill: Bill) -
     } else {
         account::log_refusal(&exchange, refusal);
     }
+    response
+}
+
+/// Returns the answer that a refusal is.
+pub(super) fn refusal_response(exchange: &Exchange, refusal: &Refusal) -> Response<Reply> {
+    let mut response = Response::new(Reply::whole(error::body(refusal, exchange.id.as_str())));
+    *response.status_mut() = refusal.status;
+    *response.headers_mut() = refusal_headers(exchange, refusal);
     response
 }
 

@@ -19,6 +19,7 @@ mod explain;
 mod fall_back;
 mod finish;
 mod forward;
+mod guarding;
 mod headroom;
 mod join;
 mod keeping;
@@ -80,16 +81,17 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         Ok(prepared) => prepared,
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
+    let restoration = guarding::restoration(&exchange);
     let mut waited_for = 0;
-    loop {
+    let response = loop {
         exchange = match ready {
-            Ready::Kept(kept) => return Box::pin(recall::replay(exchange, kept)).await,
+            Ready::Kept(kept) => break Box::pin(recall::replay(exchange, kept)).await,
             Ready::Join(reader) => match Box::pin(join::join(exchange, reader)).await {
-                Ok(response) => return response,
+                Ok(response) => break response,
                 Err(unanswered) => unanswered,
             },
             Ready::Send(body, keeping, spare) => {
-                return match forward::cross(exchange, body, keeping).await {
+                break match forward::cross(exchange, body, keeping).await {
                     Ok(forwarded) => match spare {
                         Some(spare) => Box::pin(escalate::answer(forwarded, *spare)).await,
                         None => relay::relay(forwarded).await,
@@ -101,9 +103,10 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         waited_for += 1;
         ready = match Box::pin(again(&mut exchange, &body, waited_for >= JOINED_MAX)).await {
             Ok(ready) => ready,
-            Err(refusal) => return finish::refuse(exchange, &refusal).await,
+            Err(refusal) => break finish::refuse(exchange, &refusal).await,
         };
-    }
+    };
+    guarding::restored(restoration, response)
 }
 
 /// How a request that was let through is answered.
@@ -121,6 +124,7 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     policy::identify(exchange)?;
     policy::admit(exchange).await?;
     let body = read::read(exchange, body).await?;
+    let body = guarding::guard(exchange, body).await?;
     if let Some(ready) = twin::recognise(exchange, &body) {
         reserve::hold_request(exchange).await?;
         return Ok((body, ready));
@@ -135,7 +139,6 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
 /// Finds out where the request may and should go.
 async fn place(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
     policy::own(exchange, envelope)?;
-    policy::guard(exchange, envelope)?;
     if converse::is_shared(&exchange.tercet.runtime) {
         Box::pin(converse::look(exchange, envelope)).await;
     }

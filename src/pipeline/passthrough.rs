@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::forward::{self, Forwarded};
 use super::relay::{self, Reply};
 use super::upload::Upload;
-use super::{finish, listing, policy, reply, reserve, settle_batch};
+use super::{finish, guarding, listing, policy, reply, reserve, settle_batch};
 use crate::config::{Credential, is_kept_apart};
 use crate::journal::{ObjectRecord, ObjectType};
 use crate::upstream::{RequestBody, Route};
@@ -44,6 +44,11 @@ async fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal>
     policy::admit(exchange).await?;
     if let (true, Some((kind, id))) = (owns_objects(exchange), object_of(route)) {
         policy::owns(exchange, kind, id)?;
+    }
+    match route {
+        Route::BatchCreate => guarding::refuse_unseen(exchange, "a batch")?,
+        Route::FileCreate => guarding::refuse_unseen(exchange, "a file")?,
+        _ => {}
     }
     if matches!(route, Route::BatchCreate) {
         policy::may_spend(exchange).await?;

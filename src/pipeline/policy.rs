@@ -1,4 +1,4 @@
-//! Steps identify, admit, own, guard and classify: what each policy is asked, and what its answer means.
+//! Steps identify, admit, own and classify: what each policy is asked, and what its answer means.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,6 @@ use super::{charge, visitor};
 use crate::budget::Estimate;
 use crate::classify::{self, RequestHints};
 use crate::config::Credential;
-use crate::guard::{self, Guard, Verdict};
 use crate::journal::ObjectType;
 use crate::limit::Full;
 use crate::store::Claim;
@@ -124,23 +123,6 @@ pub(super) fn owns(exchange: &Exchange, kind: ObjectType, id: &str) -> Result<()
         ObjectType::Thread => "thread",
     };
     owned.then_some(()).ok_or_else(|| Refusal::not_found(format!("{name}: {id}")))
-}
-
-/// Asks the tenant's guards.
-pub(super) fn guard(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
-    let Some(tenant) = exchange.tenant_config() else { return Ok(()) };
-    match guard::check(&tenant.guards, envelope, envelope.body.len() as u64) {
-        Verdict::Pass => Ok(()),
-        Verdict::Flag(code) => {
-            tracing::warn!(request_id = %exchange.id, tenant = exchange.tenant(), code, "guard flagged a request");
-            Ok(())
-        }
-        Verdict::Refuse(refused) => Err(match refused.guard {
-            Guard::Body => Refusal::too_large(tenant.guards.max_body_bytes.unwrap_or_default()),
-            Guard::Messages | Guard::OutputTokens => Refusal::malformed(refused.message),
-            Guard::Tools => Refusal::forbidden(refused.message),
-        }),
-    }
 }
 
 /// Asks how much model the request needs: what it says itself, and what its workload has taught. Notes the workload.

@@ -56,7 +56,8 @@ pub(super) fn recall(
 ) -> Result<Recalled, Refusal> {
     exchange.cache = CacheResult::Bypass;
     let wish = Wish::of(exchange)?;
-    if exchange.endpoint.is_count() || escalate::way_up(exchange).is_some() {
+    let withholds = exchange.guarded.as_ref().is_some_and(|guarded| guarded.withholds());
+    if exchange.endpoint.is_count() || withholds || escalate::way_up(exchange).is_some() {
         return Ok(Recalled::Send(None));
     }
     let exact = exact(exchange, body);

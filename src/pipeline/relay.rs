@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 
 use super::finish::{self, Ending};
 use super::forward::Forwarded;
+use super::guarding::{self, Restored};
 use super::join::Shared;
 use super::keeping::Keeping;
 use super::watch::Watch;
@@ -35,6 +36,8 @@ enum Inner {
     Led(Reader),
     /// Read by one who joined.
     Shared(Box<Shared>),
+    /// Any of them, given its texts back.
+    Restored(Box<Restored>),
 }
 
 /// The frames of an answer that were read before it was handed on.
@@ -56,6 +59,10 @@ impl Reply {
         Self(Inner::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
+    pub(super) fn restored(restored: Restored) -> Self {
+        Self(Inner::Restored(Box::new(restored)))
+    }
+
     pub(super) fn shared(shared: Shared) -> Self {
         Self(Inner::Shared(Box::new(shared)))
     }
@@ -74,6 +81,10 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     }
     if !head.status.is_success() && redact::ours(&watch.exchange).is_some() {
         return Box::pin(redact::error(watch, head, body)).await;
+    }
+    if head.status.is_success() && watch.exchange.guarded.as_ref().is_some_and(|guarded| guarded.withholds())
+    {
+        return Box::pin(guarding::hold(watch, head, prelude, body)).await;
     }
     let seat = watch.keeping_mut().map(Keeping::take_off);
     let relay = Box::new(Relay::of(prelude, body, watch));
@@ -161,6 +172,7 @@ impl Body for Reply {
                 reader.poll_piece(context).map(|piece| piece.map(|read| read.map(Frame::data)))
             }
             Inner::Shared(shared) => shared.poll(context),
+            Inner::Restored(restored) => restored.poll(context),
         }
     }
 
@@ -170,6 +182,7 @@ impl Body for Reply {
             Inner::Relayed(relay) => relay.is_end_stream(),
             Inner::Led(reader) => reader.is_over(),
             Inner::Shared(shared) => shared.is_over(),
+            Inner::Restored(restored) => restored.is_over(),
         }
     }
 
@@ -177,7 +190,7 @@ impl Body for Reply {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Inner::Relayed(relay) => relay.size_hint(),
-            Inner::Led(_) | Inner::Shared(_) => SizeHint::default(),
+            Inner::Led(_) | Inner::Shared(_) | Inner::Restored(_) => SizeHint::default(),
         }
     }
 }

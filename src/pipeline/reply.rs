@@ -35,6 +35,9 @@ pub(super) fn ours(exchange: &Exchange, headers: &mut HeaderMap) {
     if !headers.contains_key(UPSTREAM_REQUEST_ID) {
         put(headers, UPSTREAM_REQUEST_ID, exchange.id.as_str());
     }
+    if let Some(guarded) = exchange.guarded.as_ref().filter(|guarded| !guarded.finds.is_empty()) {
+        put(headers, GUARD, &guarded.finds.header());
+    }
     if let Some(decision) = &exchange.decision {
         put(headers, MODEL, decision.model());
         put(headers, TIER, decision.tier().name());
@@ -50,11 +53,12 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// Headers of ours, rate limits among them.
-const OURS_MAX: usize = 26;
+const OURS_MAX: usize = 27;
 // Constants, because `from_static` walks the name byte by byte wherever it runs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tercet-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const UPSTREAM: HeaderName = HeaderName::from_static("x-tercet-upstream");
+const GUARD: HeaderName = HeaderName::from_static("x-tercet-guard");
 const MODEL: HeaderName = HeaderName::from_static("x-tercet-model");
 const TIER: HeaderName = HeaderName::from_static("x-tercet-tier");
 const REASON: HeaderName = HeaderName::from_static("x-tercet-reason");

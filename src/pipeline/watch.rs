@@ -43,6 +43,9 @@ impl Watch {
         if let Some(sampling) = exchange.sampling.take().filter(|_| success) {
             exchange.sampling = Some(sampling.of_stream(streamed));
         }
+        if let Some(guarded) = &mut exchange.guarded {
+            guarded.of_stream(streamed);
+        }
         Self {
             status: head.status.as_u16(),
             first_content: None,
@@ -90,10 +93,14 @@ impl Watch {
         }
         let (meter, mut progress) = (&mut self.meter, Progress::default());
         let mut sampling = self.exchange.sampling.as_deref_mut();
+        let mut guarded = self.exchange.guarded.as_deref_mut();
         self.decoder.decode(bytes, |plain| {
             progress.add(meter.feed(plain));
             if let Some(sampling) = &mut sampling {
                 sampling.hear(plain);
+            }
+            if let Some(guarded) = &mut guarded {
+                guarded.hear(plain);
             }
         });
         if progress.first_content && self.first_content.is_none() {

@@ -48,6 +48,7 @@ pub struct Metrics {
     tools: Family<IntCounter>,
     tool_streaks: Family<IntCounter>,
     cache_requests: Family<IntCounter>,
+    guard_finds: Family<IntCounter>,
     limit_decisions: Family<IntCounter>,
     warnings: Family<IntCounter>,
     leaked: IntCounter,
@@ -132,6 +133,7 @@ impl Metrics {
             tools: counter(table::TOOLS)?,
             tool_streaks: counter(table::TOOL_STREAKS)?,
             cache_requests: counter(table::CACHE_REQUESTS)?,
+            guard_finds: counter(table::GUARD_FINDS)?,
             limit_decisions: counter(table::LIMIT_DECISIONS)?,
             warnings: counter(table::WARNINGS)?,
             leaked: single(table::LEAKED)?,
@@ -286,6 +288,11 @@ impl Metrics {
     /// Counts one answer of a limit, quota or budget.
     pub fn record_limit(&self, tenant: &str, limit: LimitKind, decision: LimitDecision) {
         count(self.limit_decisions.cell(&[tenant, limit.name(), decision.name()]).as_ref(), 1);
+    }
+
+    /// Counts what a guard found.
+    pub fn record_find(&self, tenant: &str, found: &str, action: &str, side: &str, times: u64) {
+        count(self.guard_finds.cell(&[tenant, found, action, side]).as_ref(), times);
     }
 
     /// Counts one budget or quota that came to its warning.

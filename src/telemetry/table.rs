@@ -86,7 +86,7 @@ pub fn markdown() -> String {
 }
 
 /// Labels whose values come from configuration or from outside; past the cap they fold to `_other`.
-pub(super) const FREE_LABELS: &[&str] = &["tenant", "model", "tool", "family", "reason"];
+pub(super) const FREE_LABELS: &[&str] = &["tenant", "model", "tool", "family", "reason", "found"];
 
 /// Tools counted by name: those of Claude Code and the upstream's own; all others are `_other`.
 const KNOWN_TOOLS: &[&str] = &[
@@ -187,6 +187,8 @@ table! {
         "Times that a tool's result failed for the third time in a row in its conversation.";
     CACHE_REQUESTS = "response_cache_requests_total", Kind::Counter, ["tenant", "result"],
         "What the response cache did; `error` counts, besides, shared values that were no answer.";
+    GUARD_FINDS = "guard_finds_total", Kind::Counter, ["tenant", "found", "action", "side"],
+        "What guards found in prompts and answers.";
     LIMIT_DECISIONS = "ratelimit_decisions_total", Kind::Counter, ["tenant", "limit", "decision"],
         "What limits, quotas and budgets decided.";
     SPEND = "tenant_spend_usd", Kind::MoneyGauge, ["tenant", "window"],
@@ -280,6 +282,9 @@ const LABELS: &[(&str, &str)] = &[
         "limit (utilization)",
         "`requests`, `input_tokens`, `output_tokens`, `concurrency`, `daily_tokens`, `monthly_tokens`",
     ),
+    ("found", "kinds of what guards look for, names of guards"),
+    ("action", "`flag`, `redact`, `refuse`"),
+    ("side", "`prompt`, `answer`"),
     ("decision", "`allowed`, `refused`"),
     ("level", "`gateway`, `tenant`, `user`, `key`"),
     ("result (webhook)", "`delivered`, `failed` (given up), `dropped` (too many waited)"),
@@ -300,7 +305,7 @@ Written by `UPDATE=1 cargo test --lib telemetry`; do not edit.
 `GET /metrics` on the admin listener answers in the Prometheus text format. Sums are kept as integers; money is
 kept in nano-dollars and written in dollars with nine decimals. No label holds a user, a key, a session, a path
 or text of a prompt. Past three quarters of `telemetry.series_max` a new label set has its open labels (`tenant`,
-`model`, `tool`, `family`, `reason`) folded to `_other`, which `tercet_metric_series_dropped_total` counts; the last
+`model`, `tool`, `family`, `reason`, `found`) folded to `_other`, which `tercet_metric_series_dropped_total` counts; the last
 quarter is kept for the folded sets, so that no sum loses anything. What is read of tenants at a scrape (budgets, limits) is
 left out where it would pass the cap, which is counted there too at each scrape. Classifying asks no model and costs no money, so
 there is no metric of its cost; its time is in `tercet_overhead_seconds{phase=\"classify\"}`.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{
-    Adaptation, Admin, Cache, Ceiling, Credential, Guards, Journal, Limits, LogFormat, Mode, Redis, Routing,
-    Scope, Server, ShadowSample, Source, Telemetry, Tenant, Tiers, Upstream,
+    Adaptation, Admin, Cache, Ceiling, Credential, Journal, Limits, LogFormat, Mode, Redis, Routing, Scope,
+    Server, ShadowSample, Source, Telemetry, Tenant, Tiers, Upstream,
 };
 use crate::store::Level;
 use crate::tier::Tier;
@@ -61,7 +61,7 @@ fn tenant(keys: Vec<Key>) -> Tenant {
         routing: routing(),
         cache: cache(),
         allow_paths: Vec::new(),
-        guards: Guards::default(),
+        guards: Vec::new().into(),
     }
 }
 
@@ -99,6 +99,8 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
         cache: cache(),
         journal: Journal { path: "data".into(), fsync: second, retention: second },
         organisation: rpm(1),
+        guards: Vec::new().into(),
+        redaction_key: None,
         tenants,
         telemetry: Telemetry { log: LogFormat::Json, series_max: 1 },
         catalog: None,

@@ -2,7 +2,7 @@
 //!
 //! No I/O and no policy. Client bytes are never re-serialised: a change is a splice at an offset. [`json`] and
 //! [`sse`] are the grammars; [`envelope`] and [`batch`] read requests; [`meter`] and [`objects`] read answers;
-//! [`picture`] tells how large an image is; [`splice`] changes a body; [`forms`] turns an answer into its other form; [`headers`],
+//! [`picture`] tells how large an image is; [`splice`] changes a body; [`texts`] finds what in it somebody wrote; [`forms`] turns an answer into its other form; [`headers`],
 //! [`unified`] and [`error`] are the rest of a message.
 
 pub mod batch;
@@ -20,5 +20,6 @@ pub mod picture;
 pub mod schema;
 pub mod splice;
 pub mod sse;
+pub mod texts;
 pub mod transcript;
 pub mod unified;

@@ -65,6 +65,22 @@ def stream():
     assert final.usage.output_tokens > 0, final.usage
 
 
+def redacted():
+    """What never left comes back in the answers, and the conversation goes on with it."""
+    asked = [{"role": "user", "content": "Write to ada@acme.io"}]
+    options = {"model": MODEL, "max_tokens": 4000, "thinking": {"type": "adaptive"}}
+    first = CLIENT.messages.create(messages=asked, **options)
+    assert "wrote to ada@acme.io." in text_of(first), first
+    asked += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "And again"}]
+    with CLIENT.messages.stream(messages=asked, **options) as events:
+        pieces = list(events.text_stream)
+        final = events.get_final_message()
+    assert "".join(pieces) == text_of(final), "the stream and the final message differ"
+    assert "wrote to ada@acme.io." in text_of(final), final
+    asked += [{"role": "assistant", "content": final.content}, {"role": "user", "content": "Thanks"}]
+    assert text_of(CLIENT.messages.create(messages=asked, **options))
+
+
 def either_form():
     """With the cache on: a message made of kept events, and events made of a kept message."""
     for place, first_streams in [("Paris", True), ("Rome", False)]:

@@ -185,6 +185,7 @@ pub fn environment(name: &str) -> Option<String> {
         "SPARE_KEY" => Some(SPARE_KEY.to_owned()),
         "ACME_KEY" => Some(ACME.to_owned()),
         "RIVAL_KEY" => Some(RIVAL.to_owned()),
+        "REDACTION_KEY" => Some("redaction-key-of-the-tests".to_owned()),
         "ADMIN_TOKEN" => Some("admin-token-of-the-tests".to_owned()),
         _ => None,
     }

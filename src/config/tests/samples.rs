@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 33] = [
+const SECTIONS: [&str; 36] = [
     "",
     "server",
     "server.tls",
@@ -52,7 +52,10 @@ const SECTIONS: [&str; 33] = [
     "tenants.x.keys[]",
     "tenants.x.routing",
     "tenants.x.cache",
-    "tenants.x.guards",
+    "tenants.x.guards[]",
+    "guards[]",
+    "redaction",
+    "redaction.key",
 ];
 
 #[test]

@@ -5,6 +5,7 @@
 //! names, names written with escapes, numbers out of any range. Escapes of lone surrogates are accepted and
 //! keep their bytes; they cannot be unescaped. Offsets are bytes from the start of the body.
 
+mod plain;
 mod text;
 mod value;
 pub(crate) mod write;
@@ -12,6 +13,7 @@ pub(crate) mod write;
 use std::fmt;
 use std::ops::Range;
 
+pub use plain::Plain;
 pub(super) use text::plain_prefix;
 pub use text::{Text, quote};
 pub use write::Json;
@@ -80,6 +82,12 @@ impl<'a> Cursor<'a> {
         let text = simdutf8::compat::from_utf8(body)
             .map_err(|error| Malformed::grammar("the text is not UTF-8", error.valid_up_to()))?;
         Ok(Self { text, bytes: body, at: 0, depth: 0 })
+    }
+
+    /// Returns another cursor at the same place, to look ahead with.
+    #[must_use]
+    pub const fn ahead(&self) -> Self {
+        Self { text: self.text, bytes: self.bytes, at: self.at, depth: self.depth }
     }
 
     /// Returns the offset of the next byte.

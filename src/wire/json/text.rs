@@ -132,7 +132,7 @@ const fn is_special(byte: u8) -> bool {
 }
 
 /// Decodes the escape that `text` begins with; returns its character and its length in bytes.
-fn escape(text: &str) -> Option<(char, usize)> {
+pub(super) fn escape(text: &str) -> Option<(char, usize)> {
     let character = match text.as_bytes().get(1)? {
         b'u' => {
             let first = code_unit(text)?;
