@@ -111,6 +111,45 @@ async fn a_form_of_another_page_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_decisions_are_made_again_on_the_page() {
+    let house = House::start(&format!("{TENANTS}\n[tenants.rival.routing]\nmode = \"off\"\n")).await;
+    let title = json!({ "model": "claude-opus-5-5", "max_tokens": 32,
+        "system": "Summarize this conversation in a title of at most six words. Answer with the title only.",
+        "messages": [{ "role": "user", "content": "Write a title for a conversation about: sorting" }] });
+    for key in [ACME, ACME, support::RIVAL] {
+        assert_eq!(message(&house.url, key, title.to_string()).await.status, 200);
+    }
+    house.records_when(3).await;
+    let (cookie, token) = form(&house, "/replay").await;
+    let headers = [("cookie", cookie.as_str())];
+    let page = text(&support::http::get(&house.admin_url, "", "/replay").await);
+    let policy = page.split("<textarea").nth(1).unwrap().split('>').nth(1).unwrap();
+    let policy = policy.split("</textarea").next().unwrap().replace("&quot;", "\"").replace("</textarea", "");
+    assert!(policy.contains("mode = \"enforce\""), "{policy}");
+    let asked = |policy: &str, more: &str| {
+        let mut form = form_urlencoded::Serializer::new(format!("token={token}&since=1h{more}"));
+        form.append_pair("policy", policy).finish()
+    };
+    let run = async |policy: &str, more: &str| post(&house, "/replay", &headers, &asked(policy, more)).await;
+    let same = run(&policy, "").await;
+    assert!(text(&same).contains("0 of 3 decisions would change"), "{}", text(&same));
+    let off = text(&run("[routing]\nmode = \"off\"", "").await);
+    assert!(off.contains("2 of 3 decisions would change") && off.contains("claude-haiku-5-5"), "{off}");
+    let rival = text(&run("[routing]\nmode = \"enforce\"", "&tenant=rival").await);
+    assert!(rival.contains("0 of 1 decisions would change"), "it has a routing of its own: {rival}");
+    for (policy, said) in [
+        ("catalog = \"/etc/passwd\"", "no part of a policy"),
+        ("[routing]\nmode = \"sideways\"", "sideways"),
+        ("[routing", "TOML"),
+    ] {
+        let answer = run(policy, "").await;
+        assert!(answer.status == 400 && text(&answer).contains(said), "{}", text(&answer));
+    }
+    assert_eq!(post(&house, "/replay", &[], &asked(&policy, "")).await.status, 403);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_made_on_the_page_shown_once_and_revoked() {
     let house = House::start(TENANTS).await;
     let (cookie, token) = form(&house, "/tenants/acme").await;
@@ -155,7 +194,8 @@ async fn every_page_is_accessible_narrow_and_safe_whatever_names_say() {
     let modules = root.join(".cache/clients/node");
     let explain = format!("/explain?request_id={id}");
     let pages =
-        ["/", "/live", &explain, "/tenants", "/tenants/acme", "/sessions", "/setup", "/system"].join(" ");
+        ["/", "/live", &explain, "/replay", "/tenants", "/tenants/acme", "/sessions", "/setup", "/system"]
+            .join(" ");
     let mut browser = Command::new(modules.join("node_modules/.bin/node"));
     browser
         .arg(root.join("tests/dashboard/axe.mjs"))

@@ -20,6 +20,7 @@ mod kept;
 mod live;
 mod overview;
 mod pages;
+mod replay;
 mod reply;
 mod shell;
 mod spend_limit;
@@ -44,6 +45,7 @@ pub use kept::{Expiry, KeptQuery};
 pub use overview::{
     Budget, Measured, Overview, RecentExchange, SetUp, Spending, TenantCache, TenantSpending, TierShare,
 };
+pub use replay::{ReplayAnswer, ReplayQuery};
 pub use reply::Problem;
 pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLimit, limit_id, user_id};
 
@@ -73,6 +75,10 @@ pub struct Sources {
     pub user: Box<dyn Fn(String) -> Result<LimitScope, Problem> + Send + Sync>,
     /// Makes a change, or says what it would do.
     pub change: Box<dyn Fn(Change) -> Result<Changed, Problem> + Send + Sync>,
+    /// The policy in force, as text that `replay` takes.
+    pub policy: Box<dyn Fn() -> String + Send + Sync>,
+    /// Decides the last exchanges again under another policy.
+    pub replay: Box<dyn Fn(ReplayQuery) -> Result<ReplayAnswer, Problem> + Send + Sync>,
     /// What is known of a tenant's workloads, or of everybody's.
     pub workloads: Box<dyn Fn(Option<String>) -> Value + Send + Sync>,
     /// Forgets, for somebody, what is known of a tenant's workloads.
@@ -146,6 +152,7 @@ fn pages() -> Router<AdminState> {
     Router::new()
         .route("/live", get(live::page))
         .route("/explain", get(pages::explain).post(pages::explain_body))
+        .route("/replay", get(replay::page).post(replay::run))
         .route("/sessions", get(pages::sessions))
         .route("/setup", get(pages::setup))
         .route("/system", get(pages::system))

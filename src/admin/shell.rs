@@ -21,6 +21,7 @@ pub(super) enum Here {
     Today,
     Live,
     Explain,
+    Replay,
     Tenants,
     Sessions,
     SetUp,
@@ -39,14 +40,23 @@ pub(super) struct Page<'a> {
 }
 
 impl Here {
-    const ALL: [Self; 7] =
-        [Self::Today, Self::Live, Self::Explain, Self::Tenants, Self::Sessions, Self::SetUp, Self::System];
+    const ALL: [Self; 8] = [
+        Self::Today,
+        Self::Live,
+        Self::Explain,
+        Self::Replay,
+        Self::Tenants,
+        Self::Sessions,
+        Self::SetUp,
+        Self::System,
+    ];
 
     const fn name_and_path(self) -> (&'static str, &'static str) {
         match self {
             Self::Today => ("Today", "/"),
             Self::Live => ("Live", "/live"),
             Self::Explain => ("Explain", "/explain"),
+            Self::Replay => ("Replay", "/replay"),
             Self::Tenants => ("Tenants and keys", "/tenants"),
             Self::Sessions => ("Sessions", "/sessions"),
             Self::SetUp => ("Set-up", "/setup"),

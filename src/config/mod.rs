@@ -137,7 +137,7 @@ pub struct Admin {
 }
 
 /// `[tiers]`: the model id of each tier.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tiers {
     /// Default claude-haiku-5-5.
     pub haiku: String,
@@ -197,7 +197,7 @@ impl Adaptation {
 }
 
 /// `[routing]`, or a tenant's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Routing {
     /// Default shadow.
     pub mode: Mode,
@@ -222,7 +222,7 @@ pub struct Routing {
 }
 
 /// `[routing.canary]`: a policy tried on a share of the traffic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
     /// The share, in parts per thousand.
     pub share_permille: u16,

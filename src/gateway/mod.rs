@@ -16,6 +16,7 @@ mod plan;
 mod problem;
 mod readings;
 mod rebuild;
+mod replay;
 mod retention;
 mod shared;
 mod snapshots;

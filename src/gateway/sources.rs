@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Control, care, changes, kept, readings, spend_limits};
+use super::{Control, care, changes, kept, readings, replay, spend_limits};
 use crate::admin::{
     Access, Budget, Explained, Measured, Overview, Problem, RecentExchange, SetUp, Sources, Spending,
     TenantCache, TenantSpending, TierShare, UsageQuery,
@@ -43,6 +43,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     let (keys, explain, config, head, overview) = (held(), held(), held(), held(), held());
     let (changed, limits, members, users, answers, sessions) =
         (held(), held(), held(), held(), held(), held());
+    let (policies, replaying, replays) = (held(), held(), replay::Replays::default());
     let (workloads, forgetting, treating) = (held(), Arc::clone(control), held());
     let (control, changing, expiring) = (Arc::clone(control), Arc::clone(control), Arc::clone(control));
     Sources {
@@ -58,6 +59,8 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
         members: Box::new(move |asked| spend_limits::members(&members, &asked)),
         user: Box::new(move |user| spend_limits::find_user(&users.snapshot.load().config, &user)),
         change: Box::new(move |change| changing.change(&change)),
+        policy: Box::new(move || replay::policy_text(&policies.snapshot.load().config)),
+        replay: Box::new(move |asked| replays.run(&replaying, &asked)),
         workloads: Box::new(move |tenant| self::workloads(&workloads, tenant.as_deref())),
         forget: Box::new(move |who, tenant| forgetting.forget_workloads(who, &tenant)),
         changes: Box::new(move |asked| changes::list(changed.runtime.journal.path(), &asked)),

@@ -89,6 +89,33 @@ impl Reader {
         Self { folder: path.join(Stream::Exchanges.name()), place }
     }
 
+    /// Reads on in the segments at the end of the journal at `path` that are `bytes` together at most, the last always.
+    ///
+    /// Fails where the journal cannot be read, or the first line there is none of ours.
+    pub fn near_end(path: &Path, bytes: u64) -> Result<Self, ReadFailure> {
+        let mut reader = Self::at(path, Place::BEGINNING);
+        let (mut first, mut sum) = (None, 0_u64);
+        for segment in reader.segments()?.into_iter().rev() {
+            sum = sum.saturating_add(size(&segment)?);
+            if sum > bytes && first.is_some() {
+                break;
+            }
+            first = Some(segment);
+        }
+        let Some(segment) = first.filter(|segment| segment.first_seq > 1) else { return Ok(reader) };
+        let failed = |source| unreadable(&segment.path, source);
+        let mut line = Vec::new();
+        let file = File::open(&segment.path).map_err(failed)?;
+        BufReader::new(file).take(LINE_MAX).read_until(b'\n', &mut line).map_err(failed)?;
+        line.pop();
+        let Some(hash) = Line::read(&line).map(|line| line.prev) else {
+            return Err(reader.elsewhere("a segment does not begin with a record"));
+        };
+        let seq = segment.first_seq - 1;
+        reader.place = Place { seq, hash, segment: segment.first_seq, offset: 0 };
+        Ok(reader)
+    }
+
     /// Returns the place behind the last record that was given to anyone.
     #[must_use]
     pub const fn place(&self) -> Place {
@@ -99,13 +126,6 @@ impl Reader {
     ///
     /// Fails where the journal cannot be read.
     pub fn total_bytes(&self) -> Result<u64, ReadFailure> {
-        let size = |segment: &Segment| {
-            segment
-                .path
-                .metadata()
-                .map(|found| found.len())
-                .map_err(|source| unreadable(&segment.path, source))
-        };
         self.segments()?.iter().map(size).sum()
     }
 
@@ -191,6 +211,11 @@ impl Reader {
     }
 }
 
+fn size(segment: &Segment) -> Result<u64, ReadFailure> {
+    let found = segment.path.metadata();
+    found.map(|found| found.len()).map_err(|source| unreadable(&segment.path, source))
+}
+
 fn unreadable(file: &Path, source: io::Error) -> ReadFailure {
     ReadFailure::Unreadable { file: file.to_owned(), source }
 }
@@ -249,6 +274,37 @@ mod tests {
         let before = exchanges(&mut reader, 99).0;
         std::fs::write(&file, &whole).unwrap();
         assert!(exchanges(&mut reader, 99).0 > 0 && before >= 5);
+    }
+
+    #[tokio::test]
+    async fn segments_are_read_one_after_the_other_and_the_last_ones_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = config::Journal { path: folder.path().to_owned(), ..config::default_config().journal };
+        let view = &mut super::super::snapshot::Each(|_, _| {});
+        let (journal, _) =
+            Journal::open_with(&settings, &Clock::default(), 4_000, view, |tail| tail).unwrap();
+        let time = "2026-11-20T12:00:00Z".parse().unwrap();
+        for _ in 0..20 {
+            let record = ExchangeRecord::begin(RequestId::generate(), time, "acme".into(), "m".into());
+            journal.append(&record.into()).await.unwrap();
+        }
+        assert!(segment::list(&folder.path().join("exchanges")).unwrap().len() > 3);
+        let mut reader = Reader::at(folder.path(), Place::BEGINNING);
+        let mut found = 0;
+        while let (count @ 1.., Ok(_)) = exchanges(&mut reader, 3) {
+            reader = Reader::at(folder.path(), reader.place());
+            found += count;
+        }
+        assert_eq!((found, exchanges(&mut reader, 99).0), (20, 0));
+        let last = |bytes| exchanges(&mut Reader::near_end(folder.path(), bytes).unwrap(), 99).0;
+        assert!(
+            (1..6).contains(&last(0)) && (last(0)..20).contains(&last(9_000)),
+            "{} {}",
+            last(0),
+            last(9_000)
+        );
+        assert_eq!(last(1 << 20), 20);
+        journal.flush_and_close().await.unwrap();
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ pub(super) fn sources(shown: Overview) -> Sources {
             Explained::Body(body) => Ok(json!({"length": body.len()})),
         }),
         config: Box::new(|| json!({})),
+        policy: Box::new(|| "[routing]\n".to_owned()),
+        replay: Box::new(|asked| Err(Problem::Invalid(asked.policy))),
         workloads: Box::new(|tenant| json!({"workloads": [{"tenant": tenant}]})),
         forget: Box::new(|who, tenant| Ok(json!({"forgotten": 1, "who": who, "tenant": tenant}))),
         changes: Box::new(|_| Ok(json!({"data": []}))),
