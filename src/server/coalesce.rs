@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::pace::InFlight;
+use super::taking;
 use crate::upstream::BodyProblem;
 
 /// A body whose small frames are joined where they are ready together.
@@ -77,6 +78,45 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyProblem>,
 {
+    /// Returns what is there, joined.
+    fn gather(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
+        let mut over = self.next.is_some();
+        while !over {
+            match Pin::new(&mut self.inner).poll_frame(context) {
+                Poll::Ready(frame) => over = self.take_in(frame),
+                Poll::Pending if self.gathered.frames == 0 => return Poll::Pending,
+                Poll::Pending if self.lone > 0 => over = true,
+                Poll::Pending => {
+                    let turn = self.in_flight.as_ref().and_then(InFlight::turn);
+                    match self.yielded {
+                        Some(yielded) if turn.is_none() || turn != yielded.turn => over = true,
+                        Some(_same_run) => return Poll::Pending,
+                        None => {
+                            self.yielded = Some(Yielded { turn });
+                            context.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            }
+        }
+        if self.gathered.frames > 0 {
+            return self.deliver();
+        }
+        Poll::Ready(match self.next.take() {
+            Some(Next::Frame(frame)) => Some(Ok(frame)),
+            // hyper drops what it has not written yet when a body fails; it writes while the body is pending.
+            Some(Next::Error(error)) if self.held_back < ERROR_TURNS => {
+                self.held_back += 1;
+                self.next = Some(Next::Error(error));
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Next::Error(error)) => Some(Err(error)),
+            Some(Next::End) | None => None,
+        })
+    }
+
     /// Hands out what was gathered and learns from it whether yielding pays.
     fn deliver(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
         self.lone = match self.gathered.frames {
@@ -118,42 +158,12 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
-        let this = self.get_mut();
-        let mut over = this.next.is_some();
-        while !over {
-            match Pin::new(&mut this.inner).poll_frame(context) {
-                Poll::Ready(frame) => over = this.take_in(frame),
-                Poll::Pending if this.gathered.frames == 0 => return Poll::Pending,
-                Poll::Pending if this.lone > 0 => over = true,
-                Poll::Pending => {
-                    let turn = this.in_flight.as_ref().and_then(InFlight::turn);
-                    match this.yielded {
-                        Some(yielded) if turn.is_none() || turn != yielded.turn => over = true,
-                        Some(_same_run) => return Poll::Pending,
-                        None => {
-                            this.yielded = Some(Yielded { turn });
-                            context.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
-                    }
-                }
-            }
+        taking::asked();
+        let polled = self.get_mut().gather(context);
+        if let Poll::Ready(Some(_)) = &polled {
+            taking::handed();
         }
-        if this.gathered.frames > 0 {
-            return this.deliver();
-        }
-        Poll::Ready(match this.next.take() {
-            Some(Next::Frame(frame)) => Some(Ok(frame)),
-            // hyper drops what it has not written yet when a body fails; it writes while the body is pending.
-            Some(Next::Error(error)) if this.held_back < ERROR_TURNS => {
-                this.held_back += 1;
-                this.next = Some(Next::Error(error));
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Some(Next::Error(error)) => Some(Err(error)),
-            Some(Next::End) | None => None,
-        })
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,6 +28,7 @@ use super::framing::HEAD_MAX_BYTES;
 use super::guarded::Guarded;
 use super::pace::{Pace, Paced};
 use super::strict::{Faults, Strict};
+use super::taking::{self, Streams};
 use super::tls::Certificates;
 use super::{Peer, Refusal};
 use crate::upstream::BodyProblem;
@@ -46,14 +47,18 @@ pub(super) enum Stage {
 /// How connections are spoken to.
 #[derive(Clone)]
 pub(super) struct Protocol {
-    http: auto::Builder<TokioExecutor>,
+    http: auto::Builder<Streams>,
     tls: Option<TlsAcceptor>,
     header_timeout: Duration,
 }
 
 impl Protocol {
-    pub(super) fn new(header_timeout: Duration, certificates: Option<&Certificates>) -> Self {
-        let mut http = auto::Builder::new(TokioExecutor::new());
+    pub(super) fn new(
+        header_timeout: Duration,
+        streams: Streams,
+        certificates: Option<&Certificates>,
+    ) -> Self {
+        let mut http = auto::Builder::new(streams);
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
@@ -150,6 +155,7 @@ impl Protocol {
             let refused = faults.of(&request);
             async move {
                 let response = handler.answer(request, peer, refused).await;
+                taking::handed();
                 Ok::<_, Infallible>(response.map(|body| Coalesce::holding(body, in_flight)))
             }
         });

@@ -2,13 +2,14 @@
 //!
 //! The parser behind is lenient where two parsers may differ: it takes a bare LF for a line's end, prefers a
 //! coding over a length, and does without a host. Here such a request is refused before a byte of it is parsed.
-//! Rules: RFC 9112 sections 2.2, 3, 5.1, 5.2, 6 and 7.1, in their strictest reading. HTTP/2 has frames of its own
-//! and passes.
+//! Rules: RFC 9112 sections 2.2, 3, 5.1, 5.2, 6 and 7.1, in their strictest reading. HTTP/2 has frames of its own,
+//! which pass unless they are too many ([`super::frames`]).
 
 use memchr::memchr;
 
 use super::Refusal;
 use super::chunked::Chunked;
+use super::frames::Frames;
 
 /// Where a connection's bytes stand.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub(super) enum Framing {
     Length(u64),
     /// In a body in chunks.
     Chunked(Chunked),
-    /// In frames of HTTP/2, where nothing is looked at.
-    Frames,
+    /// In frames of HTTP/2, which are counted.
+    Frames(Frames),
 }
 
 /// What is known of a head that has not ended.
@@ -66,8 +67,10 @@ impl Framing {
         let mut passed = 0;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
             match self {
-                Self::Frames => return Ok(bytes.len()),
-                Self::Start if rest.starts_with(PREFACE_LINE) => *self = Self::Frames,
+                Self::Frames(frames) => {
+                    return frames.read(rest).then_some(bytes.len()).ok_or((passed, FLOOD));
+                }
+                Self::Start if rest.starts_with(PREFACE_LINE) => *self = Self::Frames(Frames::new()),
                 Self::Start if PREFACE_LINE.starts_with(rest) => return Ok(passed),
                 Self::Start => *self = Self::Head(Head::default()),
                 Self::Length(left) => {
@@ -102,6 +105,9 @@ impl Framing {
         Ok(passed)
     }
 }
+
+/// Nobody is told: the connection ends.
+const FLOOD: Refusal = Refusal::Malformed("too many frames that ask nothing");
 
 impl Head {
     /// Reads on in a head that begins with `bytes`; returns what follows it once it has ended.

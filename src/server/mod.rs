@@ -6,15 +6,18 @@
 //!
 //! Limits: open connections as configured, further ones are accepted and closed at once, so that nobody waits
 //! in a queue he cannot see; a head 64 KiB and 100 headers (32 KiB over HTTP/2), in `header_timeout`; idle
-//! connections 75 s; an answer nobody takes 120 s; 100 streams per connection.
+//! connections 75 s; an answer nobody takes 120 s; 100 streams per connection; HTTP/2 frames that ask nothing 1,000 at once
+//! and 100 a second.
 
 mod chunked;
 mod coalesce;
 mod connection;
+mod frames;
 mod framing;
 mod guarded;
 mod pace;
 mod strict;
+mod taking;
 mod tls;
 
 use std::future::Future;
@@ -42,6 +45,7 @@ pub use coalesce::Coalesce;
 pub use tls::Certificates;
 
 use connection::{Protocol, Stage};
+use taking::Streams;
 
 /// A bound port, not yet serving.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub struct Listener {
     certificates: Option<Arc<Certificates>>,
     header_timeout: Duration,
     drain_timeout: Duration,
+    taking_timeout: Duration,
     max_connections: usize,
 }
 
@@ -140,6 +145,7 @@ impl Listener {
             certificates,
             header_timeout: config.header_timeout,
             drain_timeout: config.drain_timeout,
+            taking_timeout: pace::TAKING_TIMEOUT,
             max_connections: config.max_connections.min(Semaphore::MAX_PERMITS),
         })
     }
@@ -178,7 +184,8 @@ impl Listener {
         let (stage, watched) = watch::channel(Stage::Open);
         let tracker = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(self.max_connections));
-        let protocol = Protocol::new(self.header_timeout, self.certificates.as_deref());
+        let streams = Streams { taking_timeout: self.taking_timeout };
+        let protocol = Protocol::new(self.header_timeout, streams, self.certificates.as_deref());
         let handler = Arc::new(guarded::Guarded::new(handler, refuse));
         let mut drained = Drained::default();
         let accepting = async {

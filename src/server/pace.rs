@@ -181,7 +181,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 /// How long a connection may stay open between requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may take nothing of what it is sent.
-const TAKING_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const TAKING_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

@@ -78,7 +78,9 @@ impl<S> Strict<S> {
     fn refuse(&mut self, fault: Refusal) {
         self.closed = true;
         self.held.truncate(self.sound);
-        if self.framing.in_body() {
+        if matches!(self.framing, Framing::Frames(_)) {
+            // What comes next is the end, which closes the connection and all its streams.
+        } else if self.framing.in_body() {
             self.held.extend_from_slice(NO_CHUNK);
         } else {
             // Set once: nothing is read after the first fault.

@@ -116,3 +116,37 @@ async fn a_burst_from_upstream_leaves_in_few_writes() {
     let writes = body.matches("\r\n").count() / 2;
     assert!(writes <= 5, "{writes} chunks for one burst");
 }
+
+#[tokio::test]
+async fn a_stream_whose_window_never_opens_is_reset_and_the_others_go_on() {
+    let mut listener = Listener::bind(&config()).await.unwrap();
+    listener.taking_timeout = Duration::from_millis(50);
+    let address = listener.address();
+    let (sender, mut streams) = mpsc::channel(8);
+    let handler = move |request, peer| handle(request, peer, sender.clone());
+    tokio::spawn(listener.serve(handler, refuse, door(), std::future::pending()));
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut client, connection) =
+        builder.clone().initial_stream_window_size(10).handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let get = || Request::get("http://a/stream").body(Empty::<Bytes>::new()).unwrap();
+    // One answer of which nothing is read beyond the first ten bytes, and one that is read as it comes.
+    let untaken = client.send_request(get()).await.unwrap();
+    let stuck = streams.recv().await.unwrap();
+    let mut taken = client.send_request(get()).await.unwrap();
+    let moving = streams.recv().await.unwrap();
+    stuck.send(Bytes::from_static(b"ten bytes.")).await.unwrap();
+    let mut read = 0;
+    while !stuck.is_closed() {
+        // More than its window takes, until there is no room for it anywhere.
+        drop(stuck.try_send(Bytes::from_static(b"and more")));
+        moving.send(Bytes::from_static(b"12345")).await.unwrap();
+        read += taken.body_mut().frame().await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    moving.send(Bytes::from_static(b"last.")).await.unwrap();
+    drop(moving);
+    read += taken.into_body().collect().await.unwrap().to_bytes().len();
+    assert!(read.is_multiple_of(5) && read >= 5);
+    assert!(untaken.into_body().collect().await.is_err(), "what was not taken is cut, and visibly");
+}
