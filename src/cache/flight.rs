@@ -8,16 +8,18 @@
 //! exchange is recorded. An answer that outgrows its bound is written down no longer; nobody joins it any more,
 //! and a reader that lags more than [`LAG_MAX_BYTES`] behind then is cut off.
 
-use std::collections::VecDeque;
+mod written;
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 use serde::{Deserialize, Serialize};
 
+use self::written::{LetGo, Written};
 use super::{CachedAnswer, Payer};
 use crate::upstream::UpstreamFailure;
 use crate::usage::Billed;
@@ -62,7 +64,7 @@ pub struct Facts {
 /// Reads an answer from its beginning.
 pub struct Reader {
     flight: Arc<Flight>,
-    /// The next piece, counted from the answer's beginning.
+    /// The next byte, counted from the answer's beginning.
     next: usize,
     /// Where its waker is.
     place: usize,
@@ -73,13 +75,7 @@ pub struct Reader {
 #[derive(Default)]
 struct State {
     departure: Option<Departure>,
-    pieces: VecDeque<Bytes>,
-    /// Pieces let go of since the answer outgrew its bound.
-    gone: usize,
-    /// Pieces that may be read, counted from the beginning.
-    released: usize,
-    size_bytes: usize,
-    held_bytes: usize,
+    written: Written,
     facts: Option<Arc<Facts>>,
     end: Option<Result<(), UpstreamFailure>>,
     seats: Vec<Seat>,
@@ -113,7 +109,7 @@ impl Flight {
     pub fn join(self: &Arc<Self>) -> Option<Reader> {
         let state = self.lock();
         let failed = matches!(state.departure, Some(Departure::Failed)) || matches!(state.end, Some(Err(_)));
-        let open = !failed && state.size_bytes <= self.max_bytes;
+        let open = !failed && state.written.end() <= self.max_bytes;
         drop(state);
         open.then(|| self.seat(false))
     }
@@ -161,16 +157,9 @@ impl Flight {
     /// Writes a piece down, not to be read yet.
     pub fn write(&self, piece: &Bytes) {
         let mut state = self.lock();
-        state.size_bytes = state.size_bytes.saturating_add(piece.len());
-        state.held_bytes = state.held_bytes.saturating_add(piece.len());
-        state.pieces.push_back(piece.clone());
-        while state.size_bytes > self.max_bytes
-            && state.held_bytes > LAG_MAX_BYTES
-            && state.gone < state.released
-        {
-            let gone = state.pieces.pop_front().map_or(0, |piece| piece.len());
-            state.held_bytes = state.held_bytes.saturating_sub(gone);
-            state.gone += 1;
+        state.written.push(piece);
+        if state.written.end() > self.max_bytes {
+            state.written.let_go(LAG_MAX_BYTES);
         }
     }
 
@@ -180,12 +169,7 @@ impl Flight {
     #[must_use]
     pub fn written(&self) -> Option<Bytes> {
         let state = self.lock();
-        if state.size_bytes > self.max_bytes {
-            return None;
-        }
-        let mut whole = BytesMut::with_capacity(state.size_bytes);
-        state.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
-        Some(whole.freeze())
+        (state.written.end() <= self.max_bytes).then(|| state.written.whole())
     }
 
     /// Tells what is known of the answer, which is whole but for the release of its last piece.
@@ -202,14 +186,14 @@ impl Flight {
     /// Releases one more piece.
     pub fn release(&self) {
         let mut state = self.lock();
-        state.released += 1;
+        state.written.release();
         self.wake_all(state);
     }
 
     /// Ends the answer: all of it is released, or it broke off.
     pub fn end(&self, ending: Result<(), UpstreamFailure>) {
         let mut state = self.lock();
-        state.released = state.gone + state.pieces.len();
+        state.written.release_all();
         state.end.get_or_insert(ending);
         self.wake_all(state);
     }
@@ -306,14 +290,15 @@ impl Reader {
     pub fn poll_piece(&mut self, context: &Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFailure>>> {
         loop {
             let mut state = self.flight.lock();
-            let Some(at) = self.next.checked_sub(state.gone) else {
-                return Poll::Ready(Some(Err(UpstreamFailure::too_slow())));
-            };
-            if self.next < state.released {
-                self.next += 1;
-                return Poll::Ready(state.pieces.get(at).cloned().map(Ok));
+            match state.written.read(self.next) {
+                Err(LetGo) => return Poll::Ready(Some(Err(UpstreamFailure::too_slow()))),
+                Ok(Some(piece)) => {
+                    self.next += piece.len();
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+                Ok(None) => {}
             }
-            if let Some(ending) = state.end.as_ref().filter(|_| at >= state.pieces.len()) {
+            if let Some(ending) = state.end.as_ref().filter(|_| self.next >= state.written.end()) {
                 return Poll::Ready(ending.clone().err().map(Err));
             }
             state.wait(self.place, context);
@@ -329,14 +314,14 @@ impl Reader {
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         let state = self.flight.lock();
-        state.facts.is_some() && self.next == state.gone + state.pieces.len()
+        state.facts.is_some() && self.next == state.written.end()
     }
 
     /// Tells whether there is nothing more to read.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let state = self.flight.lock();
-        let read_out = self.next == state.gone + state.pieces.len();
+        let read_out = self.next == state.written.end();
         read_out && (matches!(state.end, Some(Ok(()))) || state.facts.is_some())
     }
 

@@ -26,6 +26,7 @@ use crate::store::{Cell, Demand, Exhausted, Rate, Standing, Wait};
 /// A request larger than a whole minute's tokens asks for all of them: it passes when the bucket is full, and
 /// what it used beyond that is owed.
 pub fn demands(limits: &Limits, input_tokens: u64, output_tokens: u64, into: &mut Vec<Demand>) {
+    into.reserve(DEMANDS);
     request_demands(limits, into);
     tokens(Rate::InputTokens, limits.input_tokens_per_minute, input_tokens, into);
     tokens(Rate::OutputTokens, limits.output_tokens_per_minute, output_tokens, into);
@@ -33,6 +34,7 @@ pub fn demands(limits: &Limits, input_tokens: u64, output_tokens: u64, into: &mu
 
 /// Adds what an answer from the cache asks of one level's limits: the request and its place in flight.
 pub fn request_demands(limits: &Limits, into: &mut Vec<Demand>) {
+    into.reserve_exact(REQUEST_DEMANDS);
     if let Some(ceiling) = limits.requests_per_minute {
         into.push(Demand { cell: Cell::Rate(Rate::Requests), amount: 1, most: 1, ceiling: Some(ceiling) });
     }
@@ -134,6 +136,10 @@ fn tightest(standings: &[Standing], rate: Rate) -> Option<RateFacts> {
         })
         .min_by_key(|facts| (facts.remaining, facts.limit))
 }
+
+/// What a request asks of a level at most: of its limits, budgets and quotas; and for itself alone.
+const DEMANDS: usize = 9;
+const REQUEST_DEMANDS: usize = 2;
 
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ fn claims_with(exchange: &Exchange, demands: impl Fn(&Ceilings, &mut Vec<Demand>
 }
 
 fn level_claim(level: &LevelOf, accounts: &Accounts, demands: impl Fn(&Ceilings, &mut Vec<Demand>)) -> Claim {
-    let mut wanted = Vec::with_capacity(9);
+    let mut wanted = Vec::new();
     demands(&level.ceilings, &mut wanted);
     Claim { account: level.account(accounts), zone: level.ceilings.budget.zone.clone(), demands: wanted }
 }

@@ -179,6 +179,13 @@ impl Exchange {
         self.asked.bound = !self.snapshot.fallbacks.is_empty() && asked::is_bound(envelope);
     }
 
+    /// Lets go of all headers but those that a record is made of, where nothing is sent any more.
+    pub fn keep_recorded_headers(&mut self) {
+        let named = headers::RECORDED.iter();
+        let kept = named.filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone())));
+        self.headers = kept.collect();
+    }
+
     /// Notes that the request is about to go upstream.
     pub fn sent(&mut self) {
         let now = self.tercet.runtime.clock.instant();

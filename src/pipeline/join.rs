@@ -19,7 +19,7 @@ use super::relay::Reply;
 use super::reply;
 use super::watch::starts_with;
 use crate::cache::{CachedAnswer, Departure, Reader};
-use crate::upstream::UpstreamFailure;
+use crate::upstream::{Gathered, UpstreamFailure};
 
 /// The body of a shared answer; the last piece waits until the exchange is recorded.
 pub(super) struct Shared {
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 
 /// Waits for an answer on its way and shares it; gives the exchange back where there will be none to share.
 pub(super) async fn join(
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     mut reader: Reader,
 ) -> Result<Response<Reply>, Box<Exchange>> {
     let headers = match poll_fn(|context| reader.poll_departure(context)).await {
@@ -49,11 +49,14 @@ pub(super) async fn join(
         };
         return replay(exchange, answer).await;
     }
+    // It will not be sent any more: all that is asked of its headers from here on is what its record says.
+    exchange.keep_recorded_headers();
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = headers;
     let (mut head, ()) = response.into_parts();
     reply::dress(&exchange, &mut head);
+    head.extensions.insert(Gathered);
     let shared = Shared { reader, exchange: Some(exchange), finishing: None, held: None, ended: false };
     Ok(Response::from_parts(head, Reply::shared(shared)))
 }

@@ -6,6 +6,9 @@
 //! read; it never waits for time or network. Where that brought nothing, as in a stream that trickles, it is
 //! tried again only every 16th time.
 //!
+//! A body that hands over as much as there is by itself says so and is passed as it is: nothing is copied for each of a
+//! thousand who read one answer.
+//!
 //! Bytes and their order, trailers, the end and errors are those of the body within; frames of 8 KiB and more
 //! pass uncopied; gathered are at most 64 KiB or 64 frames.
 
@@ -14,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use super::pace::InFlight;
@@ -33,6 +37,8 @@ pub struct Coalesce<B> {
     /// Turns given to what was passed on, so that an error does not overtake it.
     held_back: u8,
     in_flight: Option<InFlight>,
+    /// What the body within hands over is all that is there, in as large pieces as it has.
+    gathered_within: bool,
 }
 
 /// The task's run in which a body yielded; hyper may poll a body twice in one run, which lets nobody in between.
@@ -65,11 +71,14 @@ impl<B> Coalesce<B> {
             lone: 0,
             held_back: 0,
             in_flight: None,
+            gathered_within: false,
         }
     }
 
-    pub(super) fn holding(inner: B, in_flight: InFlight) -> Self {
-        Self { in_flight: Some(in_flight), ..Self::new(inner) }
+    /// Wraps the body of a response, which may be marked as [`Gathered`](crate::upstream::Gathered).
+    pub(super) fn of(response: Response<B>, in_flight: InFlight) -> Response<Self> {
+        let gathered_within = response.extensions().get::<crate::upstream::Gathered>().is_some();
+        response.map(|inner| Self { in_flight: Some(in_flight), gathered_within, ..Self::new(inner) })
     }
 }
 
@@ -135,7 +144,9 @@ where
             None => Next::End,
             Some(Err(error)) => Next::Error(error.into()),
             Some(Ok(Err(other))) => Next::Frame(other),
-            Some(Ok(Ok(data))) if data.len() >= LARGE_BYTES => Next::Frame(Frame::data(data)),
+            Some(Ok(Ok(data))) if self.gathered_within || data.len() >= LARGE_BYTES => {
+                Next::Frame(Frame::data(data))
+            }
             Some(Ok(Ok(data))) => {
                 self.gathered.push(data);
                 return self.gathered.is_full() || self.inner.is_end_stream();

@@ -156,7 +156,7 @@ impl Protocol {
             async move {
                 let response = handler.answer(request, peer, refused).await;
                 taking::handed();
-                Ok::<_, Infallible>(response.map(|body| Coalesce::holding(body, in_flight)))
+                Ok::<_, Infallible>(Coalesce::of(response, in_flight))
             }
         });
         let mut connection = pin!(self.http.serve_connection(stream, service));

@@ -33,6 +33,10 @@ pub enum RequestBody {
 /// What a streamed body failed with; the cause is the client's, not the upstream's.
 pub type BodyProblem = Box<dyn std::error::Error + Send + Sync>;
 
+/// Marks a response, among its extensions, whose body hands over all that is there in as large pieces as it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Gathered;
+
 /// A streamed body that remembers when it last moved.
 pub struct Stream {
     inner: UnsyncBoxBody<Bytes, BodyProblem>,

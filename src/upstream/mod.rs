@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use allowance::Allowance;
-pub use body::{BodyProblem, Pieces, RequestBody};
+pub use body::{BodyProblem, Gathered, Pieces, RequestBody};
 pub use breaker::{Breaker, Change, Health, Open};
 pub use failure::{FailureKind, Phase, UpstreamFailure};
 pub use headroom::{Headroom, Left};

@@ -183,6 +183,8 @@ pub const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 pub const REQUEST_CLASS: HeaderName = HeaderName::from_static("x-claude-code-request-class");
 /// `x-claude-code-auxiliary-type`
 pub const AUXILIARY_TYPE: HeaderName = HeaderName::from_static("x-claude-code-auxiliary-type");
+/// Headers that a record of an exchange tells of.
+pub static RECORDED: [HeaderName; 3] = [http::header::USER_AGENT, SESSION_ID, AGENT_ID];
 const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 const AGENT_ID: HeaderName = HeaderName::from_static("x-claude-code-agent-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");

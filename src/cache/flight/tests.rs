@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::collections::VecDeque;
+
 use http_body::Frame;
 use proptest::prelude::*;
 
@@ -135,7 +137,7 @@ fn a_larger_answer_is_let_go_of_and_only_who_keeps_up_reads_on() {
     let mut read = 0;
     while let Some(piece) = poll(&mut quick).unwrap() {
         read += piece.unwrap().len();
-        let held: usize = flight.lock().pieces.iter().map(Bytes::len).sum();
+        let held = flight.lock().written.held_bytes();
         assert!(held <= (1 << 20) + LAG_MAX_BYTES, "{held}");
     }
     assert_eq!(read, 64 * (64 << 10));
@@ -155,4 +157,23 @@ fn a_cut_is_seen_by_all_after_what_came() {
         assert_eq!(poll(reader).unwrap().unwrap(), Err(UpstreamFailure::given_up()));
     }
     assert!(flight.join().is_none());
+}
+
+#[test]
+fn readers_that_lag_are_given_slices_of_one_memory() {
+    let flight = Flight::new(1 << 20);
+    let (mut one, mut other) = (flight.lead(), flight.join().unwrap());
+    let pieces: Vec<Bytes> = (0..9).map(|number| Bytes::from(vec![number; 100])).collect();
+    for piece in &pieces {
+        flight.write(piece);
+    }
+    for _ in 1..pieces.len() {
+        flight.release();
+    }
+    let [first, second] = [&mut one, &mut other].map(|reader| poll(reader).unwrap().unwrap().unwrap());
+    assert_eq!(first, pieces[..8].concat(), "the last is not released");
+    assert_eq!((first.as_ptr(), first.len()), (second.as_ptr(), second.len()));
+    flight.end(Ok(()));
+    assert_eq!(poll(&mut one).unwrap().unwrap().unwrap(), pieces[8]);
+    assert_eq!(flight.written().unwrap(), pieces.concat());
 }
