@@ -18,10 +18,22 @@ test: ## Install what tests need and run every test
 	@scripts/test
 
 .PHONY: check
-check: ## Format, lints, documentation
+check: ## Format, lints, documentation, and what it is built from against deny.toml
+	scripts/supply-chain check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+.PHONY: deny
+deny: ## The same by cargo-deny, with the advisory database (both from GitHub and crates.io)
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check
+
+.PHONY: sbom
+sbom: ## Write the bill of materials, target/tercet.cdx.json (CycloneDX)
+	@mkdir -p target
+	@scripts/supply-chain sbom > target/tercet.cdx.json
+	@echo target/tercet.cdx.json
 
 .PHONY: bench
 bench: ## Measure the overhead over a direct connection, and the parts
