@@ -50,13 +50,15 @@ pub fn look(policy: Policy<'_>, envelope: &Envelope<'_>) -> Prompt {
         guards: policy.guards,
         maker: policy.key.map(|key| Maker::new(key, policy.scope)),
         known: HashMap::new(),
+        placeholders: Vec::new(),
         originals: HashMap::new(),
         exact: None,
         edits: Vec::new(),
         finds: Finds::default(),
     };
     let refused = work.request(envelope).err();
-    let body = (refused.is_none() && !work.edits.is_empty()).then(|| spliced(envelope.body, &work.edits));
+    let body = (refused.is_none() && !work.edits.is_empty())
+        .then(|| spliced(envelope.body, &mut work.edits, &work.placeholders));
     let restoration = body.as_ref().and_then(|_| Restoration::of(work.originals));
     Prompt { finds: work.finds, refused, body, restoration }
 }
@@ -64,19 +66,24 @@ pub fn look(policy: Policy<'_>, envelope: &Envelope<'_>) -> Prompt {
 struct Work<'g> {
     guards: &'g [Guard],
     maker: Option<Maker>,
-    /// Placeholders by what they stand for.
-    known: HashMap<String, String>,
-    /// The other way round.
+    /// Which placeholder stands for a text.
+    known: HashMap<String, usize>,
+    placeholders: Vec<String>,
+    /// What they stand for.
     originals: HashMap<String, String>,
-    /// Finds what is known, and the placeholders in its order; made again when more is known.
-    exact: Option<(AhoCorasick, Vec<String>)>,
-    /// What is replaced by what, in bytes of the body.
-    edits: Vec<(Range<usize>, String)>,
+    /// Finds what is known, and which placeholder each is; made again when more is known.
+    exact: Option<(AhoCorasick, Vec<usize>)>,
+    /// What is replaced, in bytes of the body, and by which placeholder.
+    edits: Vec<Claim>,
     finds: Finds,
 }
 
-/// A text that will be replaced, in bytes of its string's meaning.
-type Claim = (Range<usize>, String);
+/// What is replaced, and by which placeholder.
+#[derive(Clone, Debug)]
+struct Claim {
+    at: Range<usize>,
+    by: usize,
+}
 
 impl Work<'_> {
     fn request(&mut self, envelope: &Envelope<'_>) -> Result<(), Refused> {
@@ -129,83 +136,84 @@ impl Work<'_> {
         place: &dyn Fn() -> String,
     ) -> Result<(), Refused> {
         let plain = Plain::of(text);
-        let mut claims: Vec<Claim> = Vec::new();
-        if assistant {
-            self.again(&plain.text, &mut claims);
-        }
+        let mut claims = if assistant { self.again(&plain.text) } else { Vec::new() };
         if !(assistant && signed) {
             for guard in self.guards.iter().filter(|guard| guard.prompt && guard.looks()) {
-                for found in detect::find(guard, &plain.text) {
-                    self.found(guard, found, &plain.text, &mut claims, place)?;
-                }
+                let found = detect::find(guard, &plain.text);
+                claims = self.found(guard, found, &plain.text, claims, place)?;
             }
         }
         let begin = text.span.start + 1;
-        self.edits.extend(
-            claims.into_iter().map(|(at, placeholder)| {
-                (begin + plain.raw(at.start)..begin + plain.raw(at.end), placeholder)
-            }),
-        );
+        self.edits.extend(claims.into_iter().map(|Claim { at, by }| {
+            let at = begin + plain.raw(at.start)..begin + plain.raw(at.end);
+            Claim { at, by }
+        }));
         Ok(())
     }
 
     /// Claims what was replaced before, wherever it stands again in what the model wrote.
-    fn again(&mut self, text: &str, claims: &mut Vec<Claim>) {
+    fn again(&mut self, text: &str) -> Vec<Claim> {
         if self.known.is_empty() {
-            return;
+            return Vec::new();
         }
         if self.exact.as_ref().is_none_or(|(_, known)| known.len() != self.known.len()) {
-            let (texts, placeholders): (Vec<&String>, Vec<String>) =
-                self.known.iter().map(|(text, placeholder)| (text, placeholder.clone())).unzip();
+            let (texts, by): (Vec<&String>, Vec<usize>) = self.known.iter().unzip();
             let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
-            self.exact = finder.ok().map(|finder| (finder, placeholders));
+            self.exact = finder.ok().map(|finder| (finder, by));
         }
-        let Some((finder, placeholders)) = &self.exact else { return };
-        claims.extend(
-            finder
-                .find_iter(text)
-                .filter_map(|hit| Some((hit.range(), placeholders.get(hit.pattern().as_usize())?.clone()))),
-        );
+        let Some((finder, by)) = &self.exact else { return Vec::new() };
+        let claim = |hit: aho_corasick::Match| {
+            Some(Claim { at: hit.range(), by: *by.get(hit.pattern().as_usize())? })
+        };
+        finder.find_iter(text).filter_map(claim).collect()
     }
 
+    /// Does what a guard wants with what it found. Claims are in order of place and apart, before and after.
     fn found(
         &mut self,
         guard: &Guard,
-        found: Found,
+        found: Vec<Found>,
         text: &str,
-        claims: &mut Vec<Claim>,
+        earlier: Vec<Claim>,
         place: &dyn Fn() -> String,
-    ) -> Result<(), Refused> {
-        let covered = |(claimed, _): &Claim| claimed.start <= found.at.start && found.at.end <= claimed.end;
-        if claims.iter().any(covered) {
-            return Ok(());
-        }
-        let what = found.what.map_or(guard.name.as_str(), |detector| detector.name());
-        self.finds.add(what, Side::Prompt, guard.action, 1);
-        match guard.action {
-            Action::Flag => Ok(()),
-            Action::Refuse => {
-                Err(invalid(format!("{}: this tenant does not allow {what} in prompts", place())))
+    ) -> Result<Vec<Claim>, Refused> {
+        let (mut claims, mut earlier) = (Vec::with_capacity(earlier.len()), earlier.into_iter().peekable());
+        for Found { mut at, what } in found {
+            while let Some(claim) = earlier.next_if(|claim| claim.at.end <= at.start) {
+                claims.push(claim);
             }
-            Action::Redact => {
-                let mut at = found.at;
-                claims.retain(|(claimed, _)| {
-                    let apart = claimed.end <= at.start || at.end <= claimed.start;
-                    if !apart {
-                        at = at.start.min(claimed.start)..at.end.max(claimed.end);
+            let covers = |claim: &Claim| claim.at.start <= at.start && at.end <= claim.at.end;
+            if claims.last().is_some_and(covers) || earlier.peek().is_some_and(covers) {
+                continue;
+            }
+            let what = what.map_or(guard.name.as_str(), |detector| detector.name());
+            self.finds.add(what, Side::Prompt, guard.action, 1);
+            match guard.action {
+                Action::Flag => {}
+                Action::Refuse => {
+                    let message = format!("{}: this tenant does not allow {what} in prompts", place());
+                    return Err(invalid(message));
+                }
+                Action::Redact => {
+                    // What overlaps becomes one, so that no part of either is left over.
+                    while let Some(claim) = earlier.next_if(|claim| claim.at.start < at.end) {
+                        at = at.start.min(claim.at.start)..at.end.max(claim.at.end);
                     }
-                    apart
-                });
-                let placeholder = self.placeholder(what, text.get(at.clone()).unwrap_or_default())?;
-                claims.push((at, placeholder));
-                Ok(())
+                    if let Some(last) = claims.pop_if(|last: &mut Claim| last.at.end > at.start) {
+                        at = at.start.min(last.at.start)..at.end.max(last.at.end);
+                    }
+                    let by = self.placeholder(what, text.get(at.clone()).unwrap_or_default())?;
+                    claims.push(Claim { at, by });
+                }
             }
         }
+        claims.extend(earlier);
+        Ok(claims)
     }
 
-    fn placeholder(&mut self, what: &str, text: &str) -> Result<String, Refused> {
+    fn placeholder(&mut self, what: &str, text: &str) -> Result<usize, Refused> {
         if let Some(known) = self.known.get(text) {
-            return Ok(known.clone());
+            return Ok(*known);
         }
         // The configuration is refused without a key; were it not, this request would be.
         let Some(maker) = &self.maker else { return Err(invalid("nothing can be redacted without a key")) };
@@ -216,8 +224,10 @@ impl Work<'_> {
         if self.originals.insert(placeholder.clone(), text.to_owned()).is_some() {
             return Err(invalid("messages: two texts to redact have the same placeholder"));
         }
-        self.known.insert(text.to_owned(), placeholder.clone());
-        Ok(placeholder)
+        let index = self.placeholders.len();
+        self.placeholders.push(placeholder);
+        self.known.insert(text.to_owned(), index);
+        Ok(index)
     }
 }
 
@@ -226,16 +236,16 @@ fn invalid(message: impl Into<String>) -> Refused {
 }
 
 /// Returns a body with parts of it replaced; all else stays byte for byte.
-fn spliced(body: &[u8], edits: &[(Range<usize>, String)]) -> Vec<u8> {
-    let mut ordered: Vec<&(Range<usize>, String)> = edits.iter().collect();
-    ordered.sort_by_key(|(at, _)| at.start);
-    let grown: usize = edits.iter().map(|(_, placeholder)| placeholder.len()).sum();
+fn spliced(body: &[u8], edits: &mut [Claim], placeholders: &[String]) -> Vec<u8> {
+    edits.sort_by_key(|edit| edit.at.start);
+    let put = |edit: &Claim| placeholders.get(edit.by).map_or("", String::as_str);
+    let grown: usize = edits.iter().map(|edit| put(edit).len().saturating_sub(edit.at.len())).sum();
     let mut output = Vec::with_capacity(body.len() + grown);
     let mut passed = 0;
-    for (at, placeholder) in ordered {
-        output.extend_from_slice(body.get(passed..at.start).unwrap_or_default());
-        output.extend_from_slice(placeholder.as_bytes());
-        passed = at.end;
+    for edit in edits.iter() {
+        output.extend_from_slice(body.get(passed..edit.at.start).unwrap_or_default());
+        output.extend_from_slice(put(edit).as_bytes());
+        passed = edit.at.end;
     }
     output.extend_from_slice(body.get(passed..).unwrap_or_default());
     output

@@ -94,13 +94,18 @@ fn each(
                 add(range);
             }
             None if then == Then::Behind => at = hit.end(),
-            None => {
-                let step =
-                    text.get(hit.start()..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-                at = hit.start() + step;
-            }
+            None => at = next_word(text, hit.start()),
         }
     }
+}
+
+/// Returns the next place behind `at` where a word may begin, so that a run of letters or digits is tried once.
+fn next_word(text: &str, at: usize) -> usize {
+    let Some((before, rest)) = text.split_at_checked(at) else { return text.len() };
+    let word: usize = rest.chars().take_while(|next| is_word(*next)).map(char::len_utf8).sum();
+    let first = rest.chars().next().map_or(1, char::len_utf8);
+    // Behind a backslash the first letter may be an escape's, and the word begin behind it.
+    at + if before.ends_with('\\') { first } else { word.max(first) }
 }
 
 /// Tells whether what stands there is no part of a longer word.

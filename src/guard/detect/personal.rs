@@ -104,9 +104,21 @@ pub(super) fn phones(text: &str, add: &mut impl FnMut(Range<usize>)) {
             !(digits.get(3..6) == Some(b"555") && digits.get(6..8) == Some(b"01"))
         };
         let alone = stands_alone(text, &hit.range()) && !touches_number(text, &hit.range());
-        (fits && alone).then(|| hit.range())
+        (fits && alone && !is_date(word)).then(|| hit.range())
     };
     each(&PHONE, text, Then::Within, test, add);
+}
+
+/// A date with a sign before its year, as far years are written.
+fn is_date(word: &str) -> bool {
+    let mut parts = word.trim_start_matches('+').split('-');
+    let year =
+        parts.next().is_some_and(|year| year.len() >= 4 && year.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut below = |most: u32| {
+        let part = parts.next().and_then(|part| part.get(..2)?.parse::<u32>().ok());
+        part.is_some_and(|part| (1..=most).contains(&part))
+    };
+    year && below(12) && below(31)
 }
 
 /// Social security numbers with their hyphens, but those never given out and those printed in advertisements.
@@ -134,6 +146,8 @@ pub(super) fn addresses(text: &str, add: &mut impl FnMut(Range<usize>)) {
             || address.is_documentation()
             || matches!(first, 0 | 224..)
             || shared
+            // Written so are object identifiers as well.
+            || (first == 1 && second < 4)
             || (first, second, third) == (192, 0, 0)
             || (first, second) == (198, 18);
         // A version has no zero or small first part only by accident; those of four parts are mostly small.

@@ -53,16 +53,21 @@ fn named(form: &Form, text: &str, test: impl Fn(&str) -> bool, add: &mut impl Fn
 /// looks like base64.
 fn private_keys(text: &str, add: &mut impl FnMut(Range<usize>)) {
     let Some(begin) = &*PEM_BEGIN else { return };
-    let mut at = 0;
+    // The next last line, looked for once only, however many first lines stand before it.
+    let (mut at, mut next, mut searched) = (0, None::<Range<usize>>, 0);
     while let Some(first) = begin.find_at(text, at) {
+        if searched <= first.end() && next.as_ref().is_none_or(|last| last.start < first.end()) {
+            next = PEM_END.as_ref().and_then(|end| end.find_at(text, first.end())).map(|last| last.range());
+            searched = next.as_ref().map_or(text.len() + 1, |last| last.start);
+        }
         let mut until = text.len().min(first.end() + PEM_BYTES_MAX);
         while !text.is_char_boundary(until) {
             until -= 1;
         }
         let body = text.get(first.end()..until).unwrap_or_default();
-        let last = PEM_END.as_ref().and_then(|end| end.find(body));
+        let last = next.clone().filter(|last| last.start >= first.end() && last.end <= until);
         let length = match last {
-            Some(last) => last.end(),
+            Some(last) => last.end - first.end(),
             None => body.len() - body.trim_start_matches(in_pem).len(),
         };
         let letters =

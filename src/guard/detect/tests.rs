@@ -171,6 +171,8 @@ const NEGATIVES: &[(Detector, &[&str])] = &[
             "1+49 30 901820",
             "2026-11-26",
             "115-867-5309",
+            "+999999-12-31 23",
+            "+2026-11-26",
             "+12345678 lines",
             "@@ -1,7 +1,9 @@",
         ],
@@ -198,6 +200,7 @@ const NEGATIVES: &[(Detector, &[&str])] = &[
             "1.2.3.4",
             "4.19.2.256",
             "93.184.216.34.5",
+            "1.3.101.112",
             "::1",
             "2001:db8::1",
             "fe80::1",
@@ -224,6 +227,29 @@ fn what_only_looks_like_it_is_not_found() {
         for text in *texts {
             assert_eq!(found(*detector, text), [] as [&str; 0], "{detector:?} in {text}");
         }
+    }
+}
+
+/// Each of these would take minutes if every place of a run were tried by itself.
+#[test]
+fn what_never_comes_to_a_find_is_searched_once() {
+    let all = Guard { detect: Detector::ALL.to_vec(), ..guard(Action::Flag) };
+    for unit in [
+        "1",
+        "a",
+        "+",
+        "-----BEGIN PRIVATE KEY-----!",
+        "eyJub3RhaGVhZGVyIjoxfQ.eyJ",
+        "1111-",
+        "a@",
+        "::",
+        "1.",
+        "\\n1",
+        "AKIA",
+        "DE89 ",
+    ] {
+        let text = unit.repeat(400_000 / unit.len());
+        assert_eq!(find(&all, &text), [], "{unit}");
     }
 }
 

@@ -117,6 +117,34 @@ fn guards_are_asked_in_order() {
 }
 
 #[test]
+fn what_guards_find_in_one_place_becomes_one() {
+    let pattern = |text: &str| Guard { patterns: vec![Regex::new(text).unwrap()], ..guard(Action::Redact) };
+    let cases = [
+        (vec!["bcd", "cde"], "abcdef", "a#f"),
+        (vec!["cde", "bcd"], "abcdef", "a#f"),
+        (vec!["b", "d", "abcde"], "abcdef", "#f"),
+        (vec!["abcde", "b", "d"], "abcdef", "#f"),
+        (vec!["bc", "ef", "cde"], "abcdef", "a#"),
+        (vec!["ab", "cd"], "abcdab", "###"),
+        (vec!["b", "ab|bc"], "abc bc", "#c #"),
+    ];
+    for (patterns, text, expected) in cases {
+        let guards: Vec<Guard> = patterns.iter().map(|text| pattern(text)).collect();
+        let seen = sent(&guards, &body(&[user(text)]))["messages"][0]["content"].as_str().unwrap().to_owned();
+        let placeholder = Regex::new("REDACTED_PATTERN_[0-9a-z]{12}").unwrap();
+        assert_eq!(placeholder.replace_all(&seen, "#"), expected, "{patterns:?}");
+    }
+}
+
+#[test]
+fn a_text_that_stands_there_often_is_replaced_each_time() {
+    let text = "ada@acme.io ".repeat(20_000);
+    let seen =
+        sent(&redacting(&[Detector::Email]), &body(&[user(&text)]))["messages"][0]["content"].to_string();
+    assert_eq!((seen.matches("REDACTED_EMAIL_").count(), seen.contains('@')), (20_000, false));
+}
+
+#[test]
 fn a_conversation_that_lies_upstream_cannot_be_redacted() {
     let thread = json!({ "model": "m", "max_tokens": 1, "thread": { "type": "continue", "previous_message_id": "msg_1" },
         "messages": [user("hi")] });
