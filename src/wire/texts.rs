@@ -173,10 +173,10 @@ impl<'a> Texts<'a> {
             Ok(())
         })?;
         let thinking = matches!(&*kind, "thinking" | "redacted_thinking");
-        self.thinks |= thinking;
+        self.thinks |= thinking && speaker == Speaker::Model;
         let left = match speaker {
-            _ if thinking => self.with_thinking,
             Speaker::Client => true,
+            Speaker::Model if thinking => self.with_thinking,
             Speaker::Model => matches!(&*kind, "" | "text" | "document") || kind.ends_with("tool_use"),
         };
         if !left {

@@ -183,6 +183,27 @@ proptest! {
         prop_assert_eq!(part["messages"].as_array().unwrap(), &whole["messages"].as_array().unwrap()[..cut]);
     }
 
+    #[test]
+    fn however_a_text_is_escaped_only_its_bytes_change(
+        escapes in prop::collection::vec(0u8..3, 11),
+        before in "[ \\n]{0,3}",
+        around in prop::sample::select(vec!["", "caf\\u00e9 ", "\\ud83d\\ude00", "\\n", "\\\\ ", "\\ud800 "]),
+    ) {
+        let written: String = "ada@acme.io".chars().zip(&escapes).map(|(letter, escape)| match escape {
+            0 => letter.to_string(),
+            1 => format!("\\u{:04x}", letter as u32),
+            _ => format!("\\u{:04X}", letter as u32),
+        }).collect();
+        let raw = format!("{{{before}\"model\":\"m\",\"x\":[1e400,\"{written}\"],\"messages\":[{{\"content\":\"{around}{written}{before}\",\"role\" : \"user\"}}]}}")
+            .replace(&format!("{before}\",\"role"), "\",\"role");
+        let prompt = asked(&redacting(&[Detector::Email]), raw.as_bytes());
+        let sent = String::from_utf8(prompt.body.unwrap()).unwrap();
+        let at = sent.find("REDACTED_").unwrap();
+        let begin = raw.rfind(&written).unwrap();
+        prop_assert_eq!(&sent[..at], &raw[..begin]);
+        prop_assert_eq!(&sent[at + 27..], &raw[begin + written.len()..]);
+    }
+
     /// Whatever the model answers with placeholders in it comes back up as the model wrote it.
     #[test]
     fn what_is_put_back_is_taken_out_again(

@@ -39,6 +39,13 @@ fn a_request_s_texts_are_all_that_somebody_wrote() {
 }
 
 #[test]
+fn nobody_but_the_model_thinks() {
+    let body = br#"{"messages":[{"role":"user","content":[{"type":"thinking","thinking":"one","signature":"no"}]}]}"#;
+    let texts = Texts::of_request(body).unwrap();
+    assert_eq!((words(&texts.all), texts.turns[0].thinks), (vec!["one"], false));
+}
+
+#[test]
 fn an_answer_s_thinking_is_only_looked_at() {
     let body = br#"{"id":"no","content":[{"type":"thinking","thinking":"one","signature":"no"},{"type":"text","text":"two"},
         {"type":"code_execution_tool_result","content":{"stdout":"no"}}],"stop_reason":"no"}"#;
