@@ -128,10 +128,10 @@ fn what_guards_find_in_one_place_becomes_one() {
         (vec!["ab", "cd"], "abcdab", "###"),
         (vec!["b", "ab|bc"], "abc bc", "#c #"),
     ];
+    let placeholder = Regex::new("REDACTED_PATTERN_[0-9a-z]{12}").unwrap();
     for (patterns, text, expected) in cases {
         let guards: Vec<Guard> = patterns.iter().map(|text| pattern(text)).collect();
         let seen = sent(&guards, &body(&[user(text)]))["messages"][0]["content"].as_str().unwrap().to_owned();
-        let placeholder = Regex::new("REDACTED_PATTERN_[0-9a-z]{12}").unwrap();
         assert_eq!(placeholder.replace_all(&seen, "#"), expected, "{patterns:?}");
     }
 }
