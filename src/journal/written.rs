@@ -5,7 +5,7 @@
 use super::finds::GuardFind;
 use super::record::{Baselines, ExchangeRecord, ObjectName, ObjectType, Outcome, ReservationRecord};
 use super::record::{ToolCall, UsageSource};
-use crate::wire::json::write::{Object, push_text};
+use crate::wire::json::write::{Json, Object, push_text};
 
 impl ExchangeRecord {
     /// Returns the record as one JSON object, `kind` first.
@@ -33,7 +33,7 @@ impl ExchangeRecord {
         object.maybe("sent_model", self.sent_model.as_deref());
         object.maybe("answered_model", self.answered_model.as_deref());
         object.word("tier", self.tier.name());
-        object.json("decision", self.decision.as_ref().map(|decision| decision.get()));
+        object.json("decision", self.decision.as_ref().map(Json::get));
     }
 
     /// What it used and cost.

@@ -10,7 +10,7 @@ use super::basis::{Basis, is_usual_version};
 use super::decision::{Candidate, Origin, RouteDecision};
 use super::habits::Ahead;
 use super::past::{Ended, Past, Warm, is_default};
-use crate::tier::Reason;
+use crate::tier::{Reason, Tier};
 use crate::wire::json::write::{Json, Object, push_decimal, push_object};
 
 impl RouteDecision {
@@ -51,7 +51,7 @@ impl Basis<'_> {
         object.object("ask", |object| put_ask(object, &self.ask));
         object.some("api_version", Some(&*self.api_version).filter(|version| !is_usual_version(version)));
         object.texts("betas", &self.betas);
-        object.some("force", self.force.map(|tier| tier.name()));
+        object.some("force", self.force.map(Tier::name));
         object.set("route_off", self.route_off);
         if let Some(past) = &self.past {
             object.object("past", |object| put_past(object, past));
