@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use jiff::tz::TimeZone;
 use toml::Spanned;
 
@@ -33,9 +34,6 @@ pub(super) struct Check<'a> {
 
 /// Gives `file` its meaning; `version` is left empty.
 pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
-    if let Some(given) = &file.telemetry.0.otlp.0 {
-        check.report(given.span(), "telemetry.otlp is not supported in this version\nremove it");
-    }
     let server = server(check, &file.server.0);
     let admin = admin(check, &file.admin.0, &server);
     let upstream = upstream::upstream(check, &file.upstream.0);
@@ -69,6 +67,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         telemetry: Telemetry {
             log: text(file.telemetry.0.log.as_ref(), LogFormat::Json),
             series_max: check.size(file.telemetry.0.series_max.as_ref(), 20_000),
+            otlp: otlp(check, file.telemetry.0.otlp.as_ref()),
         },
         catalog: check.file(file.catalog.as_ref()),
         redaction_key,
@@ -81,6 +80,25 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         routing,
         cache,
     }
+}
+
+/// The address of a receiver, which this build has to know how to talk to.
+fn otlp(check: &mut Check<'_>, given: Option<&Spanned<String>>) -> Option<Uri> {
+    let given = given?;
+    let Some(url) = clickhouse::bare_address(given.get_ref()) else {
+        check.report(
+            given.span(),
+            "not the address of an OTLP receiver\nhttp:// or https:// with a host, such as http://localhost:4318",
+        );
+        return None;
+    };
+    if !cfg!(feature = "otlp") {
+        check.report(
+            given.span(),
+            "this build sends nothing by OTLP\nbuild it with `--features otlp`, or remove it",
+        );
+    }
+    Some(url)
 }
 
 impl Check<'_> {

@@ -63,7 +63,7 @@ pub(super) fn clickhouse(check: &mut Check<'_>, file: &Written) -> Option<ClickH
         }
         return None;
     };
-    let Some(url) = parse(given.get_ref()) else {
+    let Some(url) = bare_address(given.get_ref()) else {
         let finding = Finding::new(Some(given.span()), NO_ADDRESS);
         check.findings.push(Finding { secrecy: Secrecy::Secret, ..finding });
         return None;
@@ -87,7 +87,8 @@ pub(super) fn clickhouse(check: &mut Check<'_>, file: &Written) -> Option<ClickH
     Some(ClickHouse { url, database, user, password, create_tables: file.create_tables.unwrap_or(true) })
 }
 
-fn parse(address: &str) -> Option<Uri> {
+/// Reads http or https and a host, with no user before it and nothing behind it.
+pub(super) fn bare_address(address: &str) -> Option<Uri> {
     let url: Uri = address.parse().ok()?;
     let known = matches!(url.scheme_str(), Some("http" | "https"));
     let named = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));

@@ -372,6 +372,8 @@ pub struct Telemetry {
     pub log: LogFormat,
     /// Most series of all metrics together; default 20,000.
     pub series_max: usize,
+    /// The OTLP receiver's HTTP interface; none by default, and in builds without the feature `otlp`.
+    pub otlp: Option<http::Uri>,
 }
 
 impl Default for Budget {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::Uri;
 use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::detectors::Detectors;
@@ -262,13 +262,8 @@ pub(super) struct Guard {
 pub(super) struct Telemetry {
     pub(super) log: Option<Text<LogFormat>>,
     pub(super) series_max: Given<Count>,
-    pub(super) otlp: Unsupported,
+    pub(super) otlp: Given<String>,
 }
-
-/// A name that is reserved for a later version; given at all, it is refused.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(transparent)]
-pub(super) struct Unsupported(pub(super) Given<IgnoredAny>);
 
 /// Where a secret is; never the secret itself.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
     let mut kept: Option<(Arc<Snapshot>, Sink)> = None;
     let mut failures = 0_u32;
     loop {
-        let pause = PAUSE.saturating_mul(1 << failures.min(5));
+        let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(5));
         let end = ended.wait_for(|ended| *ended);
         let is_end = tokio::time::timeout(pause, end).await.is_ok();
         let snapshot = tercet.snapshot.load_full();

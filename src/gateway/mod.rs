@@ -11,6 +11,8 @@ mod clickhouse;
 mod control;
 mod kept;
 mod leases;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod past;
 mod plan;
 mod problem;
@@ -165,6 +167,8 @@ impl Gateway {
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(clickhouse::keep(Arc::clone(&tercet), ended.clone()));
+        #[cfg(feature = "otlp")]
+        background.spawn(otlp::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(sums::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));

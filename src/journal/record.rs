@@ -125,6 +125,9 @@ pub struct ExchangeRecord {
     /// The request of a client that was asked again here; then nobody waited for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<SampleRecord>>,
+    /// Where in a trace the client says it is: W3C `traceparent`, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// What an answer of the response cache would have cost.
     #[serde(default, skip_serializing_if = "NanoUsd::is_zero")]
     pub cache_saved_nanousd: NanoUsd,
@@ -191,6 +194,7 @@ impl ExchangeRecord {
             levels: Vec::new(),
             objects: Vec::new(),
             sample: None,
+            traceparent: None,
             cache_saved_nanousd: NanoUsd::ZERO,
             prompt_cache: None,
             guards: Vec::new(),

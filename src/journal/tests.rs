@@ -146,7 +146,7 @@ fn records_are_written_as_they_are_declared() {
     (full.answered_model, full.price_version, full.error_type) = (named(), named(), named());
     (full.stop_reason, full.cache, full.endpoint, full.mode, full.client) =
         (named(), named(), named(), named(), named());
-    full.upstream = named();
+    (full.upstream, full.traceparent) = (named(), named());
     full.decision = Some(serde_json::value::RawValue::from_string("{\"a\":[1]}".into()).unwrap().into());
     full.set_usage(&crate::usage::Usage { input_tokens: 1, cache_read_tokens: 2, ..Default::default() });
     (full.cache_write_5m_tokens, full.cache_write_1h_tokens, full.output_tokens) = (3, 4, u64::MAX);

@@ -78,6 +78,7 @@ impl ExchangeRecord {
             ("mode", &self.mode),
             ("agent_id", &self.agent_id),
             ("client", &self.client),
+            ("traceparent", &self.traceparent),
         ];
         for (name, value) in texts {
             if let Some(value) = value {

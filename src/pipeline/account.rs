@@ -35,6 +35,7 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
     record.agent_id = text(headers::agent_id(&exchange.headers));
     record.client =
         exchange.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(shortened);
+    record.traceparent = headers::traceparent(&exchange.headers).map(ToOwned::to_owned);
     record.tags = exchange.tags();
     record.thread_id = exchange.asked.thread.clone().flatten();
     record.settled_at = exchange.settled_at;

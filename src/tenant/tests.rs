@@ -102,7 +102,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
         guards: Vec::new().into(),
         redaction_key: None,
         tenants,
-        telemetry: Telemetry { log: LogFormat::Json, series_max: 1 },
+        telemetry: Telemetry { log: LogFormat::Json, series_max: 1, otlp: None },
         catalog: None,
         version: String::new(),
         source: Source::default(),

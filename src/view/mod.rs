@@ -5,8 +5,12 @@
 
 mod cells;
 mod clickhouse;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod sums;
 
 pub use cells::Picked;
 pub use clickhouse::{Sent, Sink, SinkFailure};
+#[cfg(feature = "otlp")]
+pub use otlp::{Meters, Resource, spans};
 pub use sums::{Stood, Sums, SumsFailure};

@@ -108,6 +108,21 @@ pub fn strip_upstream_unified(headers: &mut HeaderMap) {
     remove_where(headers, |name| name.starts_with("anthropic-ratelimit-unified-"));
 }
 
+/// Returns the client's place in a trace, where it is one of W3C's form, version 00.
+#[must_use]
+pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let mut parts = text.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_whole =
+        version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2) && parts.next().is_none();
+    let is_none = |part: &str| part.bytes().all(|digit| digit == b'0');
+    (is_whole && !is_none(trace) && !is_none(span)).then_some(text)
+}
+
 /// Returns the client's session, as Claude Code gives it.
 #[must_use]
 pub fn session_id(headers: &HeaderMap) -> Option<&str> {
