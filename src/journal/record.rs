@@ -113,6 +113,9 @@ pub struct ExchangeRecord {
     /// The client's program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Where in a trace the client says it is: W3C `traceparent`, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The client's own tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -125,9 +128,6 @@ pub struct ExchangeRecord {
     /// The request of a client that was asked again here; then nobody waited for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<SampleRecord>>,
-    /// Where in a trace the client says it is: W3C `traceparent`, as it came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
     /// What an answer of the response cache would have cost.
     #[serde(default, skip_serializing_if = "NanoUsd::is_zero")]
     pub cache_saved_nanousd: NanoUsd,
