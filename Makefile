@@ -24,6 +24,10 @@ check: ## Format, lints, documentation, and what it is built from against deny.t
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 
+.PHONY: fuzz
+fuzz: ## Fuzz each target for SECONDS_EACH (120) seconds one after the other, on the pinned toolchain (needs a C++ compiler)
+	@scripts/fuzz $(or $(SECONDS_EACH),120)
+
 .PHONY: deny
 deny: ## The same by cargo-deny, with the advisory database (both from GitHub and crates.io)
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked

@@ -167,7 +167,8 @@ fn server(check: &mut Check<'_>, file: &schema::Server) -> Server {
             check.absent(Some(tls.span()), "tls needs both `cert` and `key`");
         }
         let (cert, key) = (check.file(files.cert.as_ref()), check.file(files.key.as_ref()));
-        Some(Tls { cert: cert?, key: key? })
+        let client_ca = check.file(files.client_ca.as_ref());
+        Some(Tls { cert: cert?, key: key?, client_ca })
     });
     let public_url = match &file.public_url {
         Some(url) => url.get_ref().0.to_string().trim_end_matches('/').to_owned(),

@@ -20,7 +20,10 @@ use crate::tier::Tier;
 pub fn describe(config: &Config) -> Value {
     let (server, upstream) = (&config.server, &config.upstream);
     let fallbacks: Vec<Value> = upstream.fallbacks.iter().map(fallback).collect();
-    let tls = server.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key }));
+    let tls = server
+        .tls
+        .as_ref()
+        .map(|tls| json!({ "cert": tls.cert, "key": tls.key, "client_ca": tls.client_ca }));
     let tenants: serde_json::Map<String, Value> =
         config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held, config.guards.len()))).collect();
     let mut whole = json!({

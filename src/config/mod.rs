@@ -125,6 +125,8 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Roots that clients' certificates go back to; with it every client needs one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[admin]`

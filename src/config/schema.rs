@@ -69,6 +69,7 @@ pub(super) struct Server {
 pub(super) struct Tls {
     pub(super) cert: Given<PathBuf>,
     pub(super) key: Given<PathBuf>,
+    pub(super) client_ca: Given<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

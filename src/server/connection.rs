@@ -48,16 +48,12 @@ pub(super) enum Stage {
 #[derive(Clone)]
 pub(super) struct Protocol {
     http: auto::Builder<Streams>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     header_timeout: Duration,
 }
 
 impl Protocol {
-    pub(super) fn new(
-        header_timeout: Duration,
-        streams: Streams,
-        certificates: Option<&Certificates>,
-    ) -> Self {
+    pub(super) fn new(header_timeout: Duration, streams: Streams, tls: Option<Arc<Certificates>>) -> Self {
         let mut http = auto::Builder::new(streams);
         http.http1()
             .timer(TokioTimer::new())
@@ -74,7 +70,6 @@ impl Protocol {
             .max_send_buf_size(HEAD_MAX_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        let tls = certificates.map(|certificates| TlsAcceptor::from(certificates.server()));
         Self { http, tls, header_timeout }
     }
 
@@ -95,7 +90,7 @@ impl Protocol {
         // Fails only where the connection is already gone.
         let _ = stream.set_nodelay(true);
         let peer = Peer { address, tls: self.tls.is_some() };
-        let Some(acceptor) = self.tls.clone() else {
+        let Some(acceptor) = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.server())) else {
             return self.speak(stream, peer, handler, stage).await;
         };
         // Boxed: a connection's task is half as large where it has no room for a TLS session.

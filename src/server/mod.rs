@@ -185,7 +185,7 @@ impl Listener {
         let tracker = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(self.max_connections));
         let streams = Streams { taking_timeout: self.taking_timeout };
-        let protocol = Protocol::new(self.header_timeout, streams, self.certificates.as_deref());
+        let protocol = Protocol::new(self.header_timeout, streams, self.certificates.clone());
         let handler = Arc::new(guarded::Guarded::new(handler, refuse));
         let mut drained = Drained::default();
         let accepting = async {

@@ -1,61 +1,53 @@
-//! The listener's certificate, replaceable while it serves.
+//! The listener's certificate and the roots of its clients', replaceable while it serves.
 //!
-//! A new pair is read and checked whole before it takes the place of the old one; a bad file changes nothing.
-//! Handshakes begun before keep what they have. TLS 1.2 and 1.3; ALPN offers h2, then http/1.1.
+//! New files are read and checked whole before they take the place of the old ones; a bad file changes nothing.
+//! Connections that stand keep what they were shaken with, and what they could resume is forgotten with the old files.
+//! TLS 1.2 and 1.3; ALPN offers h2, then http/1.1.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::ListenProblem;
 use crate::config;
 
-/// Certificate and key of a listener.
+/// What a listener shows of itself, and asks of its clients.
 pub struct Certificates {
-    current: Arc<Current>,
-    server: Arc<ServerConfig>,
+    provider: Arc<CryptoProvider>,
+    server: ArcSwap<ServerConfig>,
 }
 
-#[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
-
 impl Certificates {
-    /// Reads a certificate chain and its key.
+    /// Reads a certificate chain and its key, and the roots of clients where they are to show a certificate.
     ///
     /// # Errors
-    /// When a file cannot be read, holds something else, or the two do not belong together.
+    /// When a file cannot be read, holds something else, or chain and key do not belong together.
     pub fn load(files: &config::Tls) -> Result<Self, ListenProblem> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let current = Arc::new(Current(ArcSwap::from_pointee(read(files, &provider)?)));
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(&files.cert, &error))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Current>::clone(&current));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { current, server: Arc::new(server) })
+        let server = ArcSwap::from_pointee(read(files, &provider)?);
+        Ok(Self { provider, server })
     }
 
-    /// Reads the pair anew; new handshakes use it.
+    /// Reads the files anew; new handshakes use them.
     ///
     /// # Errors
-    /// As for [`Certificates::load`]; the old pair then stays.
+    /// As for [`Certificates::load`]; the old ones then stay.
     pub fn reload(&self, files: &config::Tls) -> Result<(), ListenProblem> {
-        let fresh = read(files, self.server.crypto_provider())?;
-        self.current.0.store(Arc::new(fresh));
+        self.server.store(Arc::new(read(files, &self.provider)?));
         Ok(())
     }
 
+    /// Returns what the next handshake is made with.
     pub(super) fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.server)
+        self.server.load_full()
     }
 }
 
@@ -65,21 +57,39 @@ impl fmt::Debug for Certificates {
     }
 }
 
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
+fn read(files: &config::Tls, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, ListenProblem> {
+    let chain = certificates(&files.cert)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, &error))?;
+    let server = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&files.cert, &error))?;
+    let server = match &files.client_ca {
+        None => server.with_no_client_auth(),
+        Some(roots) => server.with_client_cert_verifier(verifier(roots, provider)?),
+    };
+    let mut server = server.with_single_cert(chain, key).map_err(|error| unusable(&files.key, &error))?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(server)
 }
 
-fn read(files: &config::Tls, provider: &CryptoProvider) -> Result<CertifiedKey, ListenProblem> {
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(&files.cert, &error))?;
-    if chain.is_empty() {
-        return Err(unusable(&files.cert, &"no certificate in it"));
+fn verifier(
+    file: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, ListenProblem> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(file)? {
+        roots.add(root).map_err(|error| unusable(file, &error))?;
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, &error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| unusable(&files.key, &error))
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| unusable(file, &error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ListenProblem> {
+    let read = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(file, &error))?;
+    if read.is_empty() { Err(unusable(file, &"no certificate in it")) } else { Ok(read) }
 }
 
 fn unusable(path: &Path, reason: &dyn fmt::Display) -> ListenProblem {
