@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use super::{Resource, is_message, scope, text};
 use crate::journal::ExchangeRecord;
 
-/// What was counted; at most [`SERIES_MAX`] series, further models are counted as `_other`.
+/// What was counted; at most 2,000 series, further models are counted as `_other`.
 #[derive(Debug)]
 pub struct Meters {
     began_ns: u64,
