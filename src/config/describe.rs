@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::value::{DURATION_UNITS, SIZE_UNITS};
 use super::{
     Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Key, LogFormat, Reserve, Routing, Scope,
-    Side, Tenant, WhenLow,
+    Side, Tenant, Tls, WhenLow,
 };
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -20,10 +20,6 @@ use crate::tier::Tier;
 pub fn describe(config: &Config) -> Value {
     let (server, upstream) = (&config.server, &config.upstream);
     let fallbacks: Vec<Value> = upstream.fallbacks.iter().map(fallback).collect();
-    let tls = server
-        .tls
-        .as_ref()
-        .map(|tls| json!({ "cert": tls.cert, "key": tls.key, "client_ca": tls.client_ca }));
     let tenants: serde_json::Map<String, Value> =
         config.tenants.iter().map(|(name, held)| (name.clone(), tenant(held, config.guards.len()))).collect();
     let mut whole = json!({
@@ -32,7 +28,7 @@ pub fn describe(config: &Config) -> Value {
         "server": {
             "listen": server.listen.to_string(),
             "public_url": server.public_url,
-            "tls": tls,
+            "tls": server.tls.as_ref().map(tls),
             "max_body": size(server.max_body_bytes),
             "header_timeout": duration(server.header_timeout),
             "body_timeout": duration(server.body_timeout),
@@ -155,6 +151,10 @@ fn key(key: &Key) -> Value {
     });
     add(&mut described, "", &key.ceilings);
     described
+}
+
+fn tls(tls: &Tls) -> Value {
+    json!({ "cert": tls.cert, "key": tls.key, "client_ca": tls.client_ca })
 }
 
 fn fallback(fallback: &Fallback) -> Value {
