@@ -14,7 +14,6 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(files.len() >= 2, "{target} has a corpus of {}", files.len());
     for file in files {
         let data = std::fs::read(&file).unwrap();
-        println!("{}", file.display());
         run(&data);
     }
 }

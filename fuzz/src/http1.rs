@@ -102,10 +102,7 @@ async fn note(mut client: TcpStream, seen: Arc<Mutex<Vec<Result<String, String>>
 fn one(bytes: &[u8]) -> Option<Result<(String, usize), &'static str>> {
     let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")?;
     let head = &bytes[..end];
-    let text = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        Err(_) => return Some(Err("a head that is not text")),
-    };
+    let Ok(text) = std::str::from_utf8(head) else { return Some(Err("a head that is not text")) };
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     if first.split(' ').count() != 3 || !first.ends_with(" HTTP/1.1") || !first.contains(" /") {
