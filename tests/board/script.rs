@@ -42,12 +42,13 @@ pub async fn played() -> (Prometheus, Truth) {
     let quiet = format!("sum(increase(tercet_requests_total[{quiet_s}s]))");
     prometheus.when(&quiet, |answer| answer.values().any(|grown| *grown == 0.0)).await;
     let begun_s = now_s();
+    scraped_often(&prometheus, begun_s).await;
     play(&gateway, &upstream, 2).await;
     let all = settled(&gateway, &journal, &prometheus, first.len()).await;
     let now_s = now_s();
 
     let measured = all[first.len()..].to_vec();
-    let window_s = ((now_s - begun_s + MARGIN_S) * 1e3).round() / 1e3;
+    let window_s = ((now_s - begun_s) * 1e3).round() / 1e3;
     let window = format!("{}ms", (window_s * 1e3).round());
     let asked = async |query: String| prometheus.ask(&query, Some(now_s)).await.unwrap()[""];
     let grown = asked(format!("sum(increase(tercet_requests_total[{window}]))")).await;
@@ -55,7 +56,7 @@ pub async fn played() -> (Prometheus, Truth) {
     let factor = grown / measured.len() as f64;
     // `increase` stretches what it saw by at most 1.1 of the scrapes' mean distance at either end of the window.
     let most = 1.0 + 2.2 / (scrapes - 1.0);
-    assert!(scrapes >= 3.0 && (1.0..=most).contains(&factor), "{} of {scrapes}: {grown}", measured.len());
+    assert!(scrapes >= SCRAPES && (1.0..=most).contains(&factor), "{} of {scrapes}: {grown}", measured.len());
     let page = String::from_utf8(get(&gateway.admin_url, "", "/metrics").await.body.to_vec()).unwrap();
     (prometheus, Truth { all, measured, window_s, factor, now_s, page })
 }
@@ -173,6 +174,20 @@ async fn settled(
     panic!("{counted} of {} exchanges are recorded", before + REQUESTS);
 }
 
+/// Waits until Prometheus has looked so often since then that what it stretches is little, and the same for every series.
+async fn scraped_often(prometheus: &Prometheus, since_s: f64) {
+    for _ in 0..600 {
+        let window_ms = ((now_s() - since_s) * 1e3).ceil();
+        let query = format!("max(count_over_time(tercet_requests_total[{window_ms}ms]))");
+        let scrapes = prometheus.ask(&query, None).await;
+        if scrapes.is_ok_and(|scrapes| scrapes.values().any(|scrapes| *scrapes >= SCRAPES)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("Prometheus does not look often enough");
+}
+
 /// Returns the value of a sample by its name and labels.
 pub fn sample(page: &str, name_and_labels: &str) -> f64 {
     let value = page.lines().find_map(|line| line.strip_prefix(name_and_labels));
@@ -185,7 +200,9 @@ fn now_s() -> f64 {
     millis as f64 / 1e3
 }
 
-/// How long before what is watched the window begins: with some dozens of scrapes it is stretched by little.
+/// Longer than a scrape takes on a machine that has other things to do.
 const MARGIN_S: f64 = 4.0;
+/// Scrapes before what is watched.
+const SCRAPES: f64 = 30.0;
 /// How many exchanges one round makes.
 const REQUESTS: usize = 19;
