@@ -91,5 +91,5 @@ fn open(path: &std::path::Path) -> Result<Sums, SumsFailure> {
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// Records added in one transaction.
-const STEP: usize = 2_000;
+/// Records added in one transaction: some milliseconds of a processor that requests may be waiting for.
+const STEP: usize = 256;

@@ -68,7 +68,7 @@ impl Entry {
     pub(super) fn from_line(kind: &[u8], line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         Ok(Some(match kind {
             b"exchange" => Self::Exchange(Arc::new(serde_json::from_slice(line)?)),
-            b"reservation" => Self::Reservation(serde_json::from_slice(line)?),
+            RESERVATION => Self::Reservation(serde_json::from_slice(line)?),
             b"object" => Self::Object(serde_json::from_slice(line)?),
             b"admin" => Self::Admin(serde_json::from_slice(line)?),
             b"open" => Self::Open(serde_json::from_slice(line)?),
@@ -118,6 +118,8 @@ impl Line {
     }
 }
 
+/// The kind of a reservation's record.
+pub(super) const RESERVATION: &[u8] = b"reservation";
 /// The kind of a checkpoint's record.
 pub(super) const CHECKPOINT: &[u8] = b"checkpoint";
 /// The largest record that is written.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Line, RecordHash, Stream};
-use super::entry::{Entry, MAX_RECORD_BYTES};
+use super::entry::{Entry, MAX_RECORD_BYTES, RESERVATION};
 use super::retention::tombstone;
 use super::segment::{self, Segment};
 use super::walk::WalkFailure;
@@ -131,7 +131,7 @@ impl Reader {
 
     /// Gives `each` the next records, `count` at most, with the place behind each and its entry.
     ///
-    /// Kinds of a later version have none. After a failure the place is that behind the last record given.
+    /// Reservations have none, which are half of all and of which nobody asks here, nor have kinds of a later version. After a failure the place is that behind the last record given.
     pub fn read(
         &mut self,
         count: usize,
@@ -176,8 +176,11 @@ impl Reader {
         if line.seq != self.place.seq + 1 || (self.place.seq > 0 && line.prev != self.place.hash) {
             return Err(self.elsewhere("the next record is of another chain"));
         }
-        let entry = Entry::from_line(line.kind, line.bytes)
-            .map_err(|source| ReadFailure::Record { seq: line.seq, source })?;
+        let entry = match line.kind {
+            RESERVATION => None,
+            kind => Entry::from_line(kind, line.bytes)
+                .map_err(|source| ReadFailure::Record { seq: line.seq, source })?,
+        };
         let offset = self.place.offset + bytes.len() as u64 + 1;
         self.place = Place { seq: line.seq, hash: line.hash, offset, ..self.place };
         each(self.place, entry.as_ref());
