@@ -37,18 +37,21 @@ pub async fn played() -> (Prometheus, Truth) {
     let started_s = now_s();
     play(&gateway, &upstream, 1).await;
     let first = settled(&gateway, &journal, &prometheus, 0).await;
-    // Nothing grows in the window before the one that is watched, however long this machine takes to play it.
-    let quiet_s = (2.0 * (now_s() - started_s)).ceil() + 2.0 * MARGIN_S;
-    let quiet = format!("sum(increase(tercet_requests_total[{quiet_s}s]))");
-    prometheus.when(&quiet, |answer| answer.values().any(|grown| *grown == 0.0)).await;
+    // Nothing grows in the window before the one that is watched, however long this machine takes to play it. That is waited
+    // for: a series whose growth fell between two scrapes begins where it stands, and seems not to have grown.
+    let quiet_s = now_s();
+    scraped_often(&prometheus, quiet_s, 2.0 * SCRAPES).await;
+    let rest_s = (2.0 * (quiet_s - started_s) + MARGIN_S - (now_s() - quiet_s)).max(0.0);
+    tokio::time::sleep(Duration::from_secs_f64(rest_s)).await;
     let begun_s = now_s();
-    scraped_often(&prometheus, begun_s).await;
+    scraped_often(&prometheus, begun_s, SCRAPES).await;
     play(&gateway, &upstream, 2).await;
     let all = settled(&gateway, &journal, &prometheus, first.len()).await;
     let now_s = now_s();
 
     let measured = all[first.len()..].to_vec();
     let window_s = ((now_s - begun_s) * 1e3).round() / 1e3;
+    assert!(window_s < begun_s - quiet_s, "the window before the one that is watched was not quiet");
     let window = format!("{}ms", (window_s * 1e3).round());
     let asked = async |query: String| prometheus.ask(&query, Some(now_s)).await.unwrap()[""];
     let grown = asked(format!("sum(increase(tercet_requests_total[{window}]))")).await;
@@ -175,12 +178,12 @@ async fn settled(
 }
 
 /// Waits until Prometheus has looked so often since then that what it stretches is little, and the same for every series.
-async fn scraped_often(prometheus: &Prometheus, since_s: f64) {
+async fn scraped_often(prometheus: &Prometheus, since_s: f64, times: f64) {
     for _ in 0..600 {
         let window_ms = ((now_s() - since_s) * 1e3).ceil();
         let query = format!("max(count_over_time(tercet_requests_total[{window_ms}ms]))");
         let scrapes = prometheus.ask(&query, None).await;
-        if scrapes.is_ok_and(|scrapes| scrapes.values().any(|scrapes| *scrapes >= SCRAPES)) {
+        if scrapes.is_ok_and(|scrapes| scrapes.values().any(|scrapes| *scrapes >= times)) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -200,7 +203,7 @@ fn now_s() -> f64 {
     millis as f64 / 1e3
 }
 
-/// Longer than a scrape takes on a machine that has other things to do.
+/// How long it is quiet beyond the scrapes' time and the play's.
 const MARGIN_S: f64 = 4.0;
 /// Scrapes before what is watched.
 const SCRAPES: f64 = 30.0;
