@@ -1,10 +1,10 @@
 //! Copies the exchanges to ClickHouse in the background: a server that is down delays nothing but its own copy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::rounds;
 use crate::config::ClickHouse;
 use crate::journal::{Pause, ReadFailure, Stream};
 use crate::pipeline::{Snapshot, Tercet};
@@ -15,9 +15,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
     let mut kept: Option<(Arc<Snapshot>, Sink)> = None;
     let mut failures = 0_u32;
     loop {
-        let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(5));
-        let end = ended.wait_for(|ended| *ended);
-        let is_end = tokio::time::timeout(pause, end).await.is_ok();
+        let is_end = rounds::wait(failures, &mut ended).await;
         let snapshot = tercet.snapshot.load_full();
         let Some(settings) = snapshot.config.clickhouse.clone() else {
             kept = None;
@@ -90,6 +88,3 @@ fn tell(settings: &ClickHouse, sent: &Result<(), SinkFailure>, failures: u32) ->
         }
     }
 }
-
-/// Between two rounds; after failures it doubles up to a minute.
-const PAUSE: Duration = Duration::from_secs(2);

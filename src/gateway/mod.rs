@@ -20,6 +20,7 @@ mod readings;
 mod rebuild;
 mod replay;
 mod retention;
+mod rounds;
 mod shared;
 mod snapshots;
 mod sources;

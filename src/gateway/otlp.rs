@@ -12,6 +12,7 @@ use http::{Method, Request};
 use prost::Message;
 use tokio::sync::watch;
 
+use super::rounds;
 use crate::config::{self, Credential};
 use crate::journal::{Entry, ExchangeRecord, Pause, Place, ReadFailure, Reader, Stream};
 use crate::pipeline::Tercet;
@@ -38,8 +39,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
     };
     let (mut failures, mut told_at) = (0_u32, teller.place.seq);
     loop {
-        let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(5));
-        let is_end = tokio::time::timeout(pause, ended.wait_for(|ended| *ended)).await.is_ok();
+        let is_end = rounds::wait(failures, &mut ended).await;
         let now = u64::try_from(tercet.runtime.clock.now().as_nanosecond()).unwrap_or(0);
         let told = teller.tell(journal.head(Stream::Exchanges).seq, &mut told_at, now).await;
         match told {
@@ -144,7 +144,6 @@ fn read(
     Ok((records, reader.place(), pause))
 }
 
-const PAUSE: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Records of one request to the receiver.
 const BATCH: usize = 1_000;

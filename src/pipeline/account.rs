@@ -7,7 +7,6 @@ use http::header;
 use super::bill::Bill;
 use super::exchange::Exchange;
 use super::runtime::Tercet;
-use super::twin::Precedent;
 use crate::config::Mode;
 use crate::guard::Finds;
 use crate::journal::{self, Entry, ExchangeRecord, GuardFind, Line, ToolCall};
@@ -44,10 +43,10 @@ pub(super) fn record(exchange: &Exchange, bill: &Bill) -> ExchangeRecord {
         let sent = exchange.attempts > 0 || exchange.cache.is_shared();
         record.sent_model = sent.then(|| decision.model().to_owned());
         record.tier = decision.tier();
-        record.decision = exchange.precedent.as_ref().and_then(Precedent::written).cloned();
-        if record.decision.is_none() {
-            record.decision = Some(written(exchange, decision, exchange.basis.as_ref()));
-        }
+        record.decision = Some(match &exchange.precedent {
+            Some(precedent) => precedent.written(exchange, decision),
+            None => written(exchange, decision, exchange.basis.as_ref()),
+        });
         record.mode = Some(exchange.mode().name().to_owned());
         record.cache = Some(exchange.cache.name().to_owned());
     }

@@ -3,7 +3,6 @@
 use memchr::memmem;
 
 use super::estimate::PlainText;
-use super::policy::FILE_NAMED;
 use crate::usage::Terms;
 use crate::wire::envelope::Envelope;
 
@@ -71,5 +70,13 @@ pub(super) fn is_bound(envelope: &Envelope<'_>) -> bool {
     envelope.thread.is_some()
         || envelope.container.is_some()
         || envelope.history.has_thinking
-        || FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some())
+        || names_files(envelope)
 }
+
+/// Tells whether a body may name files. What a block is called is the upstream's to know, so all of it is searched.
+pub(super) fn names_files(envelope: &Envelope<'_>) -> bool {
+    FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some())
+}
+
+/// How `file_id` may be written: as it is, or with an escape for any of its letters.
+const FILE_NAMED: [&[u8]; 2] = [b"file_id", br"\u00"];

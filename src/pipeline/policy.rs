@@ -3,10 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use http::{HeaderMap, HeaderName, header};
-use memchr::memmem;
 
 use super::exchange::Exchange;
-use super::{charge, visitor};
+use super::{asked, charge, visitor};
 use crate::budget::Estimate;
 use crate::classify::{self, RequestHints};
 use crate::config::Credential;
@@ -94,9 +93,7 @@ pub(super) fn own(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<()
     if matches!(exchange.snapshot.config.upstream.credential, Credential::Client) || !exchange.has_tenants() {
         return Ok(());
     }
-    // What a block is called is the upstream's to know; wherever a file may be named the body is searched.
-    exchange.asked.names_files =
-        FILE_NAMED.iter().any(|needle| memmem::find(envelope.body, needle).is_some());
+    exchange.asked.names_files = asked::names_files(envelope);
     let owns = |kind, id: &str| owns(exchange, kind, id);
     if let Some(container) = envelope.container.as_deref().filter(|id| !id.is_empty()) {
         owns(ObjectType::Container, container)?;
@@ -172,6 +169,3 @@ pub(super) fn count_limit(exchange: &Exchange, limit: LimitKind, decision: Limit
 pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
-
-/// How `file_id` may be written: as it is, or with an escape for any of its letters.
-pub(super) const FILE_NAMED: [&[u8]; 2] = [b"file_id", br"\u00"];

@@ -3,7 +3,7 @@
 //!
 //! What the first one was decided from is in its record; the records of its twins name the decision alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -26,14 +26,14 @@ struct Made {
     workload: Option<Belonging>,
     difficulty: Option<(Mechanism, u16)>,
     decision: Option<Arc<RouteDecision>>,
-    /// As it stands in the records of twins.
-    written: Option<Json>,
+    /// As it stands in the records of twins, once there is one.
+    written: OnceLock<Json>,
 }
 
 impl Precedent {
-    /// Returns the decision as it stands in the record of a twin.
-    pub(super) fn written(&self) -> Option<&Json> {
-        self.0.written.as_ref()
+    /// Returns the decision as it stands in the records of twins, of which `exchange` is one.
+    pub(super) fn written(&self, exchange: &Exchange, decision: &RouteDecision) -> Json {
+        self.0.written.get_or_init(|| account::written(exchange, decision, None)).clone()
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn set_precedent(exchange: &mut Exchange, identity: &Identity, body: 
         workload: exchange.workload,
         difficulty: exchange.difficulty,
         decision: exchange.decision.clone(),
-        written: exchange.decision.as_ref().map(|decision| account::written(exchange, decision, None)),
+        written: OnceLock::new(),
     };
     exchange.snapshot.twins.remember(*sent, identity, body, Precedent(Arc::new(made)));
 }
