@@ -34,6 +34,9 @@ pub enum Problem {
     /// The body is too large: 413.
     #[error("{0}")]
     TooLarge(String),
+    /// The head is too large: 431.
+    #[error("{0}")]
+    HeadTooLarge(String),
     /// The body's type is not the one wanted: 415.
     #[error("{0}")]
     MediaType(String),
@@ -58,6 +61,7 @@ impl Problem {
             Self::Conflict(_) => (StatusCode::CONFLICT, "invalid_request_error"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
+            Self::HeadTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "invalid_request_error"),
             Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
             Self::TooOften(..) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "api_error"),

@@ -69,10 +69,10 @@ fn summary(config: &Config) -> String {
         0 => "none: nobody is identified, every request passes".to_owned(),
         count => format!("{count} (keys: {keys}, users with ceilings of their own: {users})"),
     };
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
     let lines = [
-        ("listen", format!("{scheme}://{}", config.server.listen)),
-        ("admin", format!("http://{}", config.admin.listen)),
+        ("listen", format!("{}://{}", scheme(config.server.tls.is_some()), config.server.listen)),
+        ("admin", format!("{}://{}", scheme(config.admin.tls.is_some()), config.admin.listen)),
         ("upstream", format!("{} with {credential}", config.upstream.base_url)),
         ("tenants", tenants),
         ("routing", mode_text(config.routing.mode).to_owned()),

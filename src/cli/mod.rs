@@ -33,6 +33,7 @@ mod statusline;
 mod table;
 mod tail;
 mod top;
+mod trust;
 mod usage;
 mod workloads;
 

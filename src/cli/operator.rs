@@ -3,7 +3,8 @@
 //! The address is that of `--url`, or of the configuration's `[admin] listen`. The token is the configuration's, or
 //! with `--url` the environment variable `TERCET_ADMIN_TOKEN`; it is never an argument.
 
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::call::{CALL_TIMEOUT, Caller};
 use super::configured;
 use super::ending::{Exit, Failure, plain};
-use super::health::reachable;
+use super::trust::Trust;
 use crate::config;
 use crate::secret::Secret;
 
@@ -27,6 +28,18 @@ pub(super) struct Gateway {
     /// The configuration file; ./tercet.toml, or the defaults where there is none.
     #[arg(long, value_name = "F")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// A gateway's admin listener, and how it is called.
+pub(super) struct Address {
+    /// Its URL, without a slash at the end.
+    pub(super) base: String,
+    /// What it is shown.
+    pub(super) token: Option<Secret>,
+    /// Makes the calls.
+    pub(super) caller: Caller,
 }
 
 impl Gateway {
@@ -48,7 +61,7 @@ impl Gateway {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, Failure> {
-        let (base, token) = self.address()?;
+        let Address { base, token, caller } = self.address()?;
         let mut request = Request::builder().method(method).uri(format!("{base}{path}"));
         request = request.header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = token {
@@ -60,7 +73,7 @@ impl Gateway {
                 "`{base}` is not the address of an admin listener, such as http://127.0.0.1:8788"
             ))
         })?;
-        let answer = Caller::new().call(request, patience).await.map_err(|reason| Failure {
+        let answer = caller.call(request, patience).await.map_err(|reason| Failure {
             exit: Exit::Unreachable,
             text: format!(
                 "{base} does not answer: {reason}; is the gateway running, and is this its admin listener?"
@@ -74,14 +87,36 @@ impl Gateway {
         Err(Failure::run(format_args!("{base} refused ({}): {}", answer.status.as_u16(), plain(message))))
     }
 
-    fn address(&self) -> Result<(String, Option<Secret>), Failure> {
+    /// Returns where the gateway is, and how to call it.
+    pub(super) fn address(&self) -> Result<Address, Failure> {
         if let Some(url) = &self.url {
             let token = config::environment("TERCET_ADMIN_TOKEN").map(Secret::new);
-            return Ok((url.trim_end_matches('/').to_owned(), token));
+            let base = url.trim_end_matches('/').to_owned();
+            let caller = self.caller(base.starts_with("https:"), None)?;
+            return Ok(Address { base, token, caller });
         }
         let admin = configured::load(self.config.as_deref())?.config.admin;
-        Ok((format!("http://{}", reachable(admin.listen)), admin.token))
+        let caller = self.caller(admin.tls.is_some(), admin.tls.as_ref().map(|tls| tls.cert.as_path()))?;
+        let scheme = if admin.tls.is_some() { "https" } else { "http" };
+        Ok(Address { base: format!("{scheme}://{}", reachable(admin.listen)), token: admin.token, caller })
     }
+
+    fn caller(&self, tls: bool, shown: Option<&Path>) -> Result<Caller, Failure> {
+        if !tls {
+            return Ok(Caller::plain());
+        }
+        self.trust.client(shown).map(Caller::over_tls).map_err(Failure::usage)
+    }
+}
+
+/// Returns an address to call for one to listen on: "every address" is called over loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// Writes a name as one part of a path or a query.

@@ -161,15 +161,7 @@ impl Check<'_> {
 
 fn server(check: &mut Check<'_>, file: &schema::Server) -> Server {
     let listen = spanned(file.listen.as_ref(), DATA_LISTEN);
-    let tls = file.tls.as_ref().and_then(|tls| {
-        let files = &tls.get_ref().0;
-        if files.cert.is_none() || files.key.is_none() {
-            check.absent(Some(tls.span()), "tls needs both `cert` and `key`");
-        }
-        let (cert, key) = (check.file(files.cert.as_ref()), check.file(files.key.as_ref()));
-        let client_ca = check.file(files.client_ca.as_ref());
-        Some(Tls { cert: cert?, key: key?, client_ca })
-    });
+    let tls = tls(check, file.tls.as_ref());
     let public_url = match &file.public_url {
         Some(url) => url.get_ref().0.to_string().trim_end_matches('/').to_owned(),
         None => url_of(listen, file.tls.is_some()),
@@ -200,6 +192,17 @@ fn server(check: &mut Check<'_>, file: &schema::Server) -> Server {
     }
 }
 
+fn tls(check: &mut Check<'_>, given: Option<&Spanned<Section<schema::Tls>>>) -> Option<Tls> {
+    let given = given?;
+    let files = &given.get_ref().0;
+    if files.cert.is_none() || files.key.is_none() {
+        check.absent(Some(given.span()), "tls needs both `cert` and `key`");
+    }
+    let (cert, key) = (check.file(files.cert.as_ref()), check.file(files.key.as_ref()));
+    let client_ca = check.file(files.client_ca.as_ref());
+    Some(Tls { cert: cert?, key: key?, client_ca })
+}
+
 /// An address to connect to: listening on every interface is reached over loopback.
 fn url_of(listen: SocketAddr, tls: bool) -> String {
     let ip = match listen.ip() {
@@ -223,7 +226,8 @@ fn admin(check: &mut Check<'_>, file: &schema::Admin, server: &Server) -> Admin 
     if listen == server.listen && listen.port() != 0 {
         check.absent(span, "admin and server listen on the same address");
     }
-    Admin { listen, token: file.token.as_ref().and_then(|token| check.secret(token)) }
+    let token = file.token.as_ref().and_then(|token| check.secret(token));
+    Admin { listen, token, tls: tls(check, file.tls.as_ref()) }
 }
 
 fn tiers(check: &mut Check<'_>, file: &schema::Tiers) -> Tiers {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
 use super::{
-    Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Key, LogFormat, Reserve, Routing, Scope,
-    Side, Tenant, Tls, WhenLow,
+    Admin, Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Key, LogFormat, Reserve, Routing,
+    Scope, Server, Side, Tenant, Tls, WhenLow,
 };
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -25,19 +25,8 @@ pub fn describe(config: &Config) -> Value {
     let mut whole = json!({
         "version": config.version,
         "catalog": config.catalog,
-        "server": {
-            "listen": server.listen.to_string(),
-            "public_url": server.public_url,
-            "tls": server.tls.as_ref().map(tls),
-            "max_body": size(server.max_body_bytes),
-            "header_timeout": duration(server.header_timeout),
-            "body_timeout": duration(server.body_timeout),
-            "max_connections": server.max_connections,
-            "max_in_flight": server.max_in_flight,
-            "max_in_flight_size": size(server.max_in_flight_bytes),
-            "drain_timeout": duration(server.drain_timeout),
-        },
-        "admin": { "listen": config.admin.listen.to_string(), "token": config.admin.token.as_ref().map(|_| MASK) },
+        "server": listening(server),
+        "admin": administered(&config.admin),
         "upstream": {
             "base_url": upstream.base_url.to_string(),
             "credential": credential(&upstream.credential),
@@ -151,6 +140,29 @@ fn key(key: &Key) -> Value {
     });
     add(&mut described, "", &key.ceilings);
     described
+}
+
+fn listening(server: &Server) -> Value {
+    json!({
+        "listen": server.listen.to_string(),
+        "public_url": server.public_url,
+        "tls": server.tls.as_ref().map(tls),
+        "max_body": size(server.max_body_bytes),
+        "header_timeout": duration(server.header_timeout),
+        "body_timeout": duration(server.body_timeout),
+        "max_connections": server.max_connections,
+        "max_in_flight": server.max_in_flight,
+        "max_in_flight_size": size(server.max_in_flight_bytes),
+        "drain_timeout": duration(server.drain_timeout),
+    })
+}
+
+fn administered(admin: &Admin) -> Value {
+    json!({
+        "listen": admin.listen.to_string(),
+        "token": admin.token.as_ref().map(|_| MASK),
+        "tls": admin.tls.as_ref().map(tls),
+    })
 }
 
 fn tls(tls: &Tls) -> Value {

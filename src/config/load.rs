@@ -190,7 +190,7 @@ fn collect(key: &str, value: &DeValue<'_>, paths: &mut Vec<String>) {
 }
 
 const VERSION_DIGITS: usize = 12;
-const FILE_KEYS: [&str; 5] = ["file", "cert", "key", "ca", "catalog"];
+const FILE_KEYS: [&str; 6] = ["file", "cert", "key", "ca", "client_ca", "catalog"];
 
 /// More secret files than any gateway has.
 const FILES_MAX: usize = 10_000;

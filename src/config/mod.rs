@@ -136,6 +136,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; required when `listen` is not loopback.
     pub token: Option<Secret>,
+    /// Certificate chain and key, PEM files.
+    pub tls: Option<Tls>,
 }
 
 /// `[tiers]`: the model id of each tier.

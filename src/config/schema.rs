@@ -77,6 +77,7 @@ pub(super) struct Tls {
 pub(super) struct Admin {
     pub(super) listen: Given<Text<SocketAddr>>,
     pub(super) token: Given<Reference>,
+    pub(super) tls: Given<Section<Tls>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

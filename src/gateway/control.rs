@@ -22,7 +22,7 @@ use crate::server::Certificates;
 pub struct Control {
     pub(super) tercet: Arc<Tercet>,
     origin: Origin,
-    certificates: Option<Arc<Certificates>>,
+    certificates: Certified,
     seen: Mutex<[u8; 32]>,
     /// Held on a blocking thread while one reload or change is made, so that none undoes another.
     pub(super) changing: Mutex<()>,
@@ -32,11 +32,33 @@ pub struct Control {
     leaked: Mutex<u64>,
 }
 
+/// The certificates of the listeners that have any.
+pub(super) struct Certified {
+    pub(super) server: Option<Arc<Certificates>>,
+    pub(super) admin: Option<Arc<Certificates>>,
+}
+
+impl Certified {
+    /// Reads the files of both anew, and puts them in force once all are sound.
+    fn renew(&self, config: &Config) -> Result<(), Value> {
+        let listeners = [(&self.server, &config.server.tls), (&self.admin, &config.admin.tls)];
+        let mut read = Vec::new();
+        for (certificates, files) in listeners {
+            let (Some(certificates), Some(files)) = (certificates, files) else { continue };
+            let renewed =
+                certificates.read(files).map_err(|problem| json!([{ "message": problem.to_string() }]))?;
+            read.push((certificates, renewed));
+        }
+        read.into_iter().for_each(|(certificates, renewed)| certificates.renew(renewed));
+        Ok(())
+    }
+}
+
 impl Control {
     pub(super) fn new(
         tercet: Arc<Tercet>,
         origin: Origin,
-        certificates: Option<Arc<Certificates>>,
+        certificates: Certified,
         shared: ChangeStream,
     ) -> Self {
         let snapshot = tercet.snapshot.load_full();
@@ -80,10 +102,7 @@ impl Control {
             tracing::warn!("listen addresses change with a restart only");
         }
         let snapshot = self.compile(loaded, &before)?;
-        if let (Some(certificates), Some(files)) = (&self.certificates, &snapshot.config.server.tls) {
-            let renewed = certificates.reload(files);
-            renewed.map_err(|problem| json!([{ "message": problem.to_string() }]))?;
-        }
+        self.certificates.renew(&snapshot.config)?;
         let version = snapshot.config.version.clone();
         let (old, new) = differing(&config::describe(&before.config), &config::describe(&snapshot.config));
         let runtime = &self.tercet.runtime;

@@ -11,6 +11,7 @@ mod clickhouse;
 mod control;
 mod kept;
 mod leases;
+mod listeners;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod past;
@@ -30,13 +31,11 @@ mod webhook;
 mod workloads;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -44,9 +43,8 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::journal::Stream;
-use crate::limit::{Gate, GateKind};
-use crate::pipeline::{self, Refused, Tercet};
-use crate::server::{Door, Drained, Listener};
+use crate::pipeline::{self, Tercet};
+use crate::server::{Drained, Listener};
 
 use change_stream::ChangeStream;
 
@@ -67,8 +65,7 @@ pub struct Gateway {
     tercet: Arc<Tercet>,
     control: Arc<Control>,
     data: Listener,
-    admin: TcpListener,
-    admin_address: SocketAddr,
+    admin: Listener,
     drain_timeout: Duration,
     hangups: std::io::Result<Signal>,
 }
@@ -101,13 +98,9 @@ impl Gateway {
         let shared = ChangeStream::new(config.redis.counters.is_some());
         let (config, changes) = changes::restore(config, &shared)?;
         let config = control::with_mode(config, origin.mode);
-        let admin_listen = config.admin.listen;
         let drain_timeout = config.server.drain_timeout;
         let data = Listener::bind(&config.server).await?;
-        let admin = TcpListener::bind(admin_listen)
-            .await
-            .map_err(|error| StartProblem::AdminListen { listen: admin_listen, reason: error.to_string() })?;
-        let admin_address = admin.local_addr().unwrap_or(admin_listen);
+        let admin = Listener::bind_admin(&config.admin).await?;
         let config = control::with_address(config, data.address());
         let tercet = Arc::new(rebuild::tercet(config, clock).await?);
         // The journal is ours from here on; what was read before it was must still be all there is.
@@ -115,21 +108,21 @@ impl Gateway {
             return Err(StartProblem::Changing);
         }
         pipeline::take_for_told(&tercet);
-        let control = Arc::new(Control::new(Arc::clone(&tercet), origin, data.certificates(), shared));
-        Ok(Self { tercet, control, data, admin, admin_address, drain_timeout, hangups })
+        let certificates = control::Certified { server: data.certificates(), admin: admin.certificates() };
+        let control = Arc::new(Control::new(Arc::clone(&tercet), origin, certificates, shared));
+        Ok(Self { tercet, control, data, admin, drain_timeout, hangups })
     }
 
     /// Returns the base URL for clients.
     #[must_use]
     pub fn data_url(&self) -> String {
-        let scheme = if self.data.certificates().is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", control::reachable(self.data.address()))
+        url_of(&self.data)
     }
 
     /// Returns the address of the dashboard and the admin API.
     #[must_use]
     pub fn admin_url(&self) -> String {
-        format!("http://{}", control::reachable(self.admin_address))
+        url_of(&self.admin)
     }
 
     /// Returns what requests see, for tests and reports.
@@ -140,19 +133,16 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then drains and ends.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
-        let Self { tercet, control, data, admin, admin_address, drain_timeout, hangups } = self;
+        let Self { tercet, control, data, admin, drain_timeout, hangups } = self;
         let (ending, ended) = watch::channel(false);
-        let access = sources::access(&tercet, admin_address);
+        let access = sources::access(&tercet, admin.address());
         let sources = sources::sources(&tercet, &control);
         let router = admin::router(sources, access, tercet.runtime.clock.clone());
-        let mut admin_ended = ended.clone();
+        let (operated, mut admin_ended) = (Arc::clone(&tercet), ended.clone());
         let background = tokio_util::task::TaskTracker::new();
         background.spawn(async move {
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
             let stop = async move { drop(admin_ended.wait_for(|ended| *ended).await) };
-            if let Err(error) = axum::serve(admin, service).with_graceful_shutdown(stop).await {
-                tracing::error!(%error, "admin listener failed");
-            }
+            listeners::serve_admin(admin, &operated, router, stop).await;
         });
         for link in tercet.runtime.links() {
             background.spawn(Arc::clone(link).keep_up(ended.clone()));
@@ -180,7 +170,7 @@ impl Gateway {
             runtime.runtime.draining.store(true, Ordering::Relaxed);
             tracing::info!("draining");
         };
-        let connections = serve_data(data, &tercet, stop).await;
+        let connections = listeners::serve_data(data, &tercet, stop).await;
         // Streams over HTTP/2 end in tasks of their own, a moment after their connection.
         let settled = async {
             while tercet.runtime.in_flight.load(Ordering::Relaxed) > 0 {
@@ -198,34 +188,18 @@ impl Gateway {
         ending.send_replace(true);
         drop(workloads.await);
         background.close();
-        // A browser may hold a connection to the dashboard open; it is not waited for.
-        drop(tokio::time::timeout(ADMIN_END, background.wait()).await);
+        drop(tokio::time::timeout(BACKGROUND_END, background.wait()).await);
         Ended { connections, journal_whole }
     }
 }
 
-async fn serve_data(data: Listener, tercet: &Arc<Tercet>, stop: impl Future<Output = ()> + Send) -> Drained {
-    let serving = Arc::clone(tercet);
-    let handler = move |request, _| {
-        let tercet = Arc::clone(&serving);
-        async move { pipeline::handle(&tercet, request).await }
-    };
-    let refusing = Arc::clone(tercet);
-    let refuse = move |refusal| {
-        let refused = match refusal {
-            crate::server::Refusal::Panicked => Refused::Panicked,
-            crate::server::Refusal::Malformed(what) => Refused::Malformed(what),
-            crate::server::Refusal::HeadTooLarge => Refused::HeadTooLarge,
-        };
-        pipeline::refuse_unheard(&refusing, refused)
-    };
-    let gate = Gate::new(GateKind::NewConnections, tercet.runtime.clock.clone());
-    let door = Door { gate, metrics: Arc::clone(&tercet.runtime.metrics) };
-    data.serve(handler, refuse, door, stop).await
+fn url_of(listener: &Listener) -> String {
+    let scheme = if listener.certificates().is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", control::reachable(listener.address()))
 }
 
 /// How long exchanges may take to settle once their connections are gone, and how often that is looked at.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 const SETTLE_LOOK: Duration = Duration::from_millis(5);
-/// How long the admin listener may take to end.
-const ADMIN_END: Duration = Duration::from_secs(1);
+/// How long the background may take to end, the admin listener's second for what operators have begun included.
+const BACKGROUND_END: Duration = Duration::from_secs(2);

@@ -1,6 +1,5 @@
 //! Why a gateway does not start, and what to do about it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::catalog::CatalogProblem;
@@ -14,19 +13,9 @@ use crate::workload::WorkloadsProblem;
 /// What could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum StartProblem {
-    /// The data listener.
+    /// One of the listeners.
     #[error(transparent)]
     Listen(#[from] ListenProblem),
-    /// The admin listener.
-    #[error(
-        "cannot listen on {listen} ({reason}); stop what uses it, or set another address as admin.listen"
-    )]
-    AdminListen {
-        /// As configured.
-        listen: SocketAddr,
-        /// What the system said.
-        reason: String,
-    },
     /// The catalog's content.
     #[error("the catalog cannot be used: {0}")]
     Catalog(#[from] CatalogProblem),

@@ -1,6 +1,6 @@
-//! The edge towards clients: listener, TLS, connections, drain.
+//! The edges towards clients and operators: listener, TLS, connections, drain.
 //!
-//! One port speaks HTTP/1.1 and HTTP/2 (by prior knowledge; over TLS by ALPN). Each request goes to one
+//! A port speaks HTTP/1.1 and HTTP/2 (by prior knowledge; over TLS by ALPN). Each request goes to one
 //! handler; what arrives in a form with two readings never reaches it, and a handler that panics costs its own
 //! request only. What requests mean, sizes of bodies and their pace are the handler's business.
 //!
@@ -42,7 +42,7 @@ use crate::upstream::BodyProblem;
 
 pub use crate::upstream::{Route, route};
 pub use coalesce::Coalesce;
-pub use tls::Certificates;
+pub use tls::{Certificates, Renewed};
 
 use connection::{Protocol, Stage};
 use taking::Streams;
@@ -63,8 +63,8 @@ pub struct Listener {
 pub struct Door {
     /// Bounds how many come at once; the rest is closed.
     pub gate: Gate,
-    /// Counts them.
-    pub metrics: Arc<Metrics>,
+    /// Counts them, where they are clients'.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// Who is at the other end of a connection.
@@ -104,24 +104,40 @@ pub struct Drained {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenProblem {
     /// Somebody else has the port.
-    #[error("{0} is taken by another process: stop that one, or set another address as server.listen")]
-    Taken(SocketAddr),
+    #[error(
+        "{listen} is taken by another process: stop that one, or set another address as {section}.listen"
+    )]
+    Taken {
+        /// As configured.
+        listen: SocketAddr,
+        /// `server` or `admin`.
+        section: &'static str,
+    },
     /// Ports below 1024 need a privilege.
     #[error(
-        "not allowed to listen on {0}: set a port of 1024 or above as server.listen, or grant the privilege"
+        "not allowed to listen on {listen}: set a port of 1024 or above as {section}.listen, or grant the privilege"
     )]
-    Forbidden(SocketAddr),
+    Forbidden {
+        /// As configured.
+        listen: SocketAddr,
+        /// `server` or `admin`.
+        section: &'static str,
+    },
     /// The address is not one of this machine, or worse.
-    #[error("cannot listen on {listen}: {reason}; check server.listen")]
+    #[error("cannot listen on {listen}: {reason}; check {section}.listen")]
     Unusable {
         /// As configured.
         listen: SocketAddr,
+        /// `server` or `admin`.
+        section: &'static str,
         /// What the system said.
         reason: String,
     },
     /// Certificate or key cannot be used.
-    #[error("cannot use {path} (server.tls): {reason}")]
+    #[error("cannot use {path} ({section}.tls): {reason}")]
     Certificate {
+        /// `server` or `admin`.
+        section: &'static str,
         /// The file at fault.
         path: PathBuf,
         /// What is wrong with it.
@@ -130,23 +146,44 @@ pub enum ListenProblem {
 }
 
 impl Listener {
-    /// Binds the port and reads the certificates.
+    /// Binds the port of clients and reads its certificates.
     ///
     /// # Errors
     /// When the address cannot be had or a certificate cannot be used; the text says what to change.
     pub async fn bind(config: &config::Server) -> Result<Self, ListenProblem> {
-        let certificates = config.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
-        let listen = config.listen;
-        let tcp = TcpListener::bind(listen).await.map_err(|error| problem(listen, &error))?;
-        let address = tcp.local_addr().map_err(|error| problem(listen, &error))?;
+        let bound = Self::bind_at("server", config.listen, config.tls.as_ref()).await?;
+        Ok(Self {
+            header_timeout: config.header_timeout,
+            drain_timeout: config.drain_timeout,
+            max_connections: config.max_connections.min(Semaphore::MAX_PERMITS),
+            ..bound
+        })
+    }
+
+    /// Binds the port of operators and reads its certificates.
+    ///
+    /// # Errors
+    /// As for [`Listener::bind`].
+    pub async fn bind_admin(config: &config::Admin) -> Result<Self, ListenProblem> {
+        Self::bind_at("admin", config.listen, config.tls.as_ref()).await
+    }
+
+    async fn bind_at(
+        section: &'static str,
+        listen: SocketAddr,
+        tls: Option<&config::Tls>,
+    ) -> Result<Self, ListenProblem> {
+        let certificates = tls.map(|files| Certificates::load(section, files)).transpose()?.map(Arc::new);
+        let tcp = TcpListener::bind(listen).await.map_err(|error| problem(section, listen, &error))?;
+        let address = tcp.local_addr().map_err(|error| problem(section, listen, &error))?;
         Ok(Self {
             tcp,
             address,
             certificates,
-            header_timeout: config.header_timeout,
-            drain_timeout: config.drain_timeout,
+            header_timeout: ADMIN_HEADER_TIMEOUT,
+            drain_timeout: ADMIN_DRAIN_TIMEOUT,
             taking_timeout: pace::TAKING_TIMEOUT,
-            max_connections: config.max_connections.min(Semaphore::MAX_PERMITS),
+            max_connections: ADMIN_CONNECTIONS_MAX,
         })
     }
 
@@ -196,13 +233,11 @@ impl Listener {
                     continue;
                 };
                 drained.accepted += 1;
-                door.metrics.connection_opened();
-                let metrics = Arc::clone(&door.metrics);
+                let counted = Counted::of(door.metrics.as_ref());
                 let serving = protocol.clone().serve(stream, address, Arc::clone(&handler), watched.clone());
                 tracker.spawn(async move {
                     serving.await;
-                    metrics.connection_closed();
-                    drop(slot);
+                    drop((counted, slot));
                 });
             }
         };
@@ -221,6 +256,26 @@ impl Listener {
         }
         drained.finished = open.saturating_sub(drained.cut);
         drained
+    }
+}
+
+/// Counts a connection as open as long as it lives.
+struct Counted(Option<Arc<Metrics>>);
+
+impl Counted {
+    fn of(metrics: Option<&Arc<Metrics>>) -> Self {
+        if let Some(metrics) = metrics {
+            metrics.connection_opened();
+        }
+        Self(metrics.cloned())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.0 {
+            metrics.connection_closed();
+        }
     }
 }
 
@@ -243,14 +298,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn problem(listen: SocketAddr, error: &io::Error) -> ListenProblem {
+fn problem(section: &'static str, listen: SocketAddr, error: &io::Error) -> ListenProblem {
     match error.kind() {
-        io::ErrorKind::AddrInUse => ListenProblem::Taken(listen),
-        io::ErrorKind::PermissionDenied => ListenProblem::Forbidden(listen),
-        _ => ListenProblem::Unusable { listen, reason: error.to_string() },
+        io::ErrorKind::AddrInUse => ListenProblem::Taken { listen, section },
+        io::ErrorKind::PermissionDenied => ListenProblem::Forbidden { listen, section },
+        _ => ListenProblem::Unusable { listen, section, reason: error.to_string() },
     }
 }
 
+/// Time for the head of an operator's request, and for a TLS handshake before it.
+const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the operators' listener may take to end; a browser may hold a connection to the dashboard open.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Open connections of operators, scrapers and health checks.
+const ADMIN_CONNECTIONS_MAX: usize = 1_000;
 /// Pause after a failure to accept that will not pass by itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

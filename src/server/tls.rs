@@ -19,30 +19,39 @@ use rustls::{RootCertStore, ServerConfig};
 use super::ListenProblem;
 use crate::config;
 
+/// Certificates that were read anew.
+pub struct Renewed(Arc<ServerConfig>);
+
 /// What a listener shows of itself, and asks of its clients.
 pub struct Certificates {
+    section: &'static str,
     provider: Arc<CryptoProvider>,
     server: ArcSwap<ServerConfig>,
 }
 
 impl Certificates {
-    /// Reads a certificate chain and its key, and the roots of clients where they are to show a certificate.
+    /// Reads a certificate chain and its key, and the roots of clients where they are to show a certificate; `section`
+    /// names them in problems.
     ///
     /// # Errors
     /// When a file cannot be read, holds something else, or chain and key do not belong together.
-    pub fn load(files: &config::Tls) -> Result<Self, ListenProblem> {
+    pub fn load(section: &'static str, files: &config::Tls) -> Result<Self, ListenProblem> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let server = ArcSwap::from_pointee(read(files, &provider)?);
-        Ok(Self { provider, server })
+        let server = ArcSwap::from_pointee(read(section, files, &provider)?);
+        Ok(Self { section, provider, server })
     }
 
-    /// Reads the files anew; new handshakes use them.
+    /// Reads the files anew, and puts nothing in force yet.
     ///
     /// # Errors
-    /// As for [`Certificates::load`]; the old ones then stay.
-    pub fn reload(&self, files: &config::Tls) -> Result<(), ListenProblem> {
-        self.server.store(Arc::new(read(files, &self.provider)?));
-        Ok(())
+    /// As for [`Certificates::load`].
+    pub fn read(&self, files: &config::Tls) -> Result<Renewed, ListenProblem> {
+        read(self.section, files, &self.provider).map(|server| Renewed(Arc::new(server)))
+    }
+
+    /// Makes new handshakes use what was read.
+    pub fn renew(&self, renewed: Renewed) {
+        self.server.store(renewed.0);
     }
 
     /// Returns what the next handshake is made with.
@@ -57,41 +66,46 @@ impl fmt::Debug for Certificates {
     }
 }
 
-fn read(files: &config::Tls, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, ListenProblem> {
-    let chain = certificates(&files.cert)?;
+fn read(
+    section: &'static str,
+    files: &config::Tls,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerConfig, ListenProblem> {
+    let unusable = |path: &Path, reason: &dyn fmt::Display| ListenProblem::Certificate {
+        section,
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let chain = certificates(&files.cert).map_err(|reason| unusable(&files.cert, &reason))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, &error))?;
     let server = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&files.cert, &error))?;
     let server = match &files.client_ca {
         None => server.with_no_client_auth(),
-        Some(roots) => server.with_client_cert_verifier(verifier(roots, provider)?),
+        Some(roots) => {
+            let verifier = verifier(roots, provider).map_err(|reason| unusable(roots, &reason))?;
+            server.with_client_cert_verifier(verifier)
+        }
     };
     let mut server = server.with_single_cert(chain, key).map_err(|error| unusable(&files.key, &error))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(server)
 }
 
-fn verifier(
-    file: &Path,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, ListenProblem> {
+fn verifier(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for root in certificates(file)? {
-        roots.add(root).map_err(|error| unusable(file, &error))?;
+        roots.add(root).map_err(|error| error.to_string())?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|error| unusable(file, &error))
+        .map_err(|error| error.to_string())
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ListenProblem> {
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(file, &error))?;
-    if read.is_empty() { Err(unusable(file, &"no certificate in it")) } else { Ok(read) }
-}
-
-fn unusable(path: &Path, reason: &dyn fmt::Display) -> ListenProblem {
-    ListenProblem::Certificate { path: path.to_owned(), reason: reason.to_string() }
+        .map_err(|error| error.to_string())?;
+    if read.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(read) }
 }

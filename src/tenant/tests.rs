@@ -80,7 +80,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
             max_in_flight_bytes: 1 << 30,
             drain_timeout: second,
         },
-        admin: Admin { listen: ([127, 0, 0, 1], 8788).into(), token: None },
+        admin: Admin { listen: ([127, 0, 0, 1], 8788).into(), token: None, tls: None },
         upstream: Upstream {
             base_url: "https://example.com".parse().unwrap(),
             credential: Credential::Client,

@@ -43,7 +43,7 @@ fn a_temporary_folder_goes_with_its_owner() {
 async fn the_upstream_takes_everything_the_demo_asks() {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let upstream = simulate::start(listen, Duration::ZERO, Duration::ZERO).await.unwrap();
-    let caller = Caller::new();
+    let caller = Caller::plain();
     let post = async |path: &str, body: &Value| {
         let request = Request::post(format!("{}{path}", upstream.url()))
             .header("x-api-key", "any")

@@ -19,7 +19,7 @@ use crate::cli::call::{Answer, CALL_TIMEOUT, Caller};
 
 /// Sends sample traffic to the gateway at `base_url` until dropped.
 pub(super) async fn trickle(base_url: String, people: People) {
-    let town = Arc::new(Town { caller: Caller::new(), base_url, people });
+    let town = Arc::new(Town { caller: Caller::plain(), base_url, people });
     let mut dice = Dice::new(SEED);
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);

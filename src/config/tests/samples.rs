@@ -19,12 +19,13 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 36] = [
+const SECTIONS: [&str; 37] = [
     "",
     "server",
     "server.tls",
     "admin",
     "admin.token",
+    "admin.tls",
     "upstream",
     "upstream.credential",
     "upstream.fallback[]",

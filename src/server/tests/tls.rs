@@ -65,11 +65,11 @@ async fn tls_offers_both_protocols_and_takes_new_certificates() {
 
     let certificates = running.certificates.unwrap();
     std::fs::write(&files.key, "garbage").unwrap();
-    let problem = certificates.reload(&files).unwrap_err().to_string();
+    let problem = certificates.read(&files).map(|_| ()).unwrap_err().to_string();
     assert!(problem.contains("key.pem"), "{problem}");
     shake(running.address, &old, b"h2").await.unwrap();
     let new = write_pair(&files);
-    certificates.reload(&files).unwrap();
+    certificates.renew(certificates.read(&files).unwrap());
     shake(running.address, &new, b"h2").await.unwrap();
     assert!(shake(running.address, &old, b"h2").await.is_err());
 }
@@ -86,8 +86,8 @@ fn a_key_of_another_certificate_is_refused() {
     let other =
         config::Tls { cert: folder.path().join("other.pem"), key: files.key.clone(), client_ca: None };
     write_pair(&config::Tls { key: folder.path().join("other.key"), ..other.clone() });
-    assert!(Certificates::load(&files).is_ok());
-    assert!(Certificates::load(&other).is_err());
+    assert!(Certificates::load("server", &files).is_ok());
+    assert!(Certificates::load("server", &other).is_err());
 }
 
 /// Asks over a connection; `None` where the server ends it instead.
@@ -120,10 +120,10 @@ async fn clients_show_a_certificate_where_that_is_asked_and_the_roots_rotate_und
     read_until(&mut open, "tls=true ").await;
     let certificates = running.certificates.clone().unwrap();
     std::fs::write(path("clients.pem"), "no certificate").unwrap();
-    assert!(certificates.reload(&files).is_err());
+    assert!(certificates.read(&files).is_err());
     assert!(ask(Some(&first)).await.is_some(), "a bad file changes nothing");
     std::fs::write(path("clients.pem"), second.cert.pem()).unwrap();
-    certificates.reload(&files).unwrap();
+    certificates.renew(certificates.read(&files).unwrap());
     assert!(ask(Some(&second)).await.is_some());
     assert_eq!(ask(Some(&first)).await, None, "revoked");
     open.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
