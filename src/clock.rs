@@ -2,6 +2,8 @@
 //!
 //! Tests hold a manual clock; nothing else in the library asks the system for the time.
 
+pub mod rfc3339;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 //!
 //! * 0 values: [`money`], [`clock`], [`id`], [`secret`], [`tier`], [`usage`]
 //! * 1 meaning, no I/O: [`wire`], [`catalog`], [`config`]
-//! * 2 the world: [`upstream`], [`journal`], [`store`], [`telemetry`]
+//! * 2 the world: [`upstream`], [`journal`], [`content`], [`store`], [`telemetry`]
 //! * 3 policies: [`tenant`], [`classify`], [`route`], [`limit`], [`budget`], [`guard`], [`cache`], [`workload`]
 //! * 4 the request: [`pipeline`] — start reading at `pipeline::handle_message`
 //! * 5 edges: [`server`], [`admin`]
@@ -23,6 +23,7 @@ pub mod catalog;
 pub mod config;
 pub mod wire;
 
+pub mod content;
 pub mod journal;
 pub mod store;
 pub mod telemetry;

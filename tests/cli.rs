@@ -55,7 +55,7 @@ fn journal(folder: &Path) -> Vec<RequestId> {
     let settings = config::Journal {
         path: folder.join("data"),
         fsync: Duration::from_millis(1),
-        retention: Duration::from_secs(90 * 86_400),
+        ..config::default_config().journal
     };
     let clock = Clock::manual("2026-11-20T12:00:00Z".parse().unwrap());
     let (journal, _) = Journal::open(&settings, &clock, |_, _| {}).unwrap();

@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 1),
     ("upstream", 2),
     ("journal", 2),
+    ("content", 2),
     ("store", 2),
     ("telemetry", 2),
     ("tenant", 3),
@@ -334,7 +335,9 @@ fn every_command_the_documents_name_exists() {
                 assert!(help(&[verb]).is_some(), "{name} names `tercet {verb}`");
             }
             let path: Vec<&str> = match two {
-                Some(second) if matches!(words[0], "keys" | "audit" | "prices") => vec![words[0], *second],
+                Some(second) if matches!(words[0], "keys" | "audit" | "prices" | "content") => {
+                    vec![words[0], *second]
+                }
                 _ => vec![words[0]],
             };
             let told = help(&path).unwrap_or_else(|| panic!("{name} names `tercet {}`", path.join(" ")));

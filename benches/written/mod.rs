@@ -40,7 +40,7 @@ pub(crate) fn write(
     let settings = config::Journal {
         path: path.to_path_buf(),
         fsync: Duration::from_secs(1),
-        retention: Duration::from_secs(90 * 86_400),
+        ..config::default_config().journal
     };
     let requests = records / 2;
     let begin = Timestamp::now() - Duration::from_secs(28 * 86_400);

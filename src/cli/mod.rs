@@ -10,6 +10,7 @@ mod call;
 mod check;
 mod classify;
 mod configured;
+mod content;
 mod demo;
 mod ending;
 mod explain;
@@ -75,6 +76,8 @@ enum Verb {
     Keys(keys::Keys),
     #[command(subcommand)]
     Cache(cache::Cache),
+    #[command(subcommand)]
+    Content(content::Verb),
     Health(health::Health),
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -118,6 +121,7 @@ impl Verb {
             Self::Tail(asked) => tail::tail(asked),
             Self::Keys(asked) => wait_for(keys::keys(asked)),
             Self::Cache(asked) => wait_for(cache::cache(asked)),
+            Self::Content(asked) => content::content(asked),
             Self::Replay(asked) => replay::replay(asked),
             Self::Policy(asked) => policy::policy(asked),
             Self::Health(asked) => wait_for(health::health(asked)),

@@ -22,7 +22,7 @@ use super::{
     Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
     Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
 };
-use super::{clickhouse, guards, redis, sample, tenants, upstream, webhook};
+use super::{clickhouse, content, guards, redis, sample, tenants, upstream, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -51,10 +51,12 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
     let has_key = file.redaction.0.is_given();
     let around = guards::Around { has_key, allow_paths: &[] };
     let guards = guards::guards(check, &file.guards, &[], around);
-    let base = tenants::Base { routing: &routing, cache: &cache, guards: &guards, has_key };
+    let journal = journal(check, &file.journal.0);
+    let keeps_content = journal.content.enabled;
+    let base = tenants::Base { routing: &routing, cache: &cache, guards: &guards, has_key, keeps_content };
     Config {
         tiers: tiers(check, &file.tiers.0),
-        journal: journal(check, &file.journal.0),
+        journal,
         redis: redis::redis(check, &file.redis.0),
         webhook: webhook::webhook(check, &file.webhook.0),
         clickhouse: clickhouse::clickhouse(check, &file.clickhouse.0),
@@ -305,6 +307,7 @@ fn cache(check: &mut Check<'_>, file: &schema::Cache) -> Cache {
 fn journal(check: &mut Check<'_>, file: &schema::Journal) -> Journal {
     let path = file.path.as_ref().map_or(Path::new("data"), |path| path.get_ref());
     Journal {
+        content: content::content(check, file),
         path: check.surroundings.resolve(path),
         fsync: text(file.fsync.as_ref(), Duration::from_millis(100)),
         retention: check.positive(&file.retention, Duration::from_secs(90 * 86_400)),

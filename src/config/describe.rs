@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::value::{DURATION_UNITS, SIZE_UNITS};
 use super::{
-    Admin, Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Key, LogFormat, Reserve, Routing,
-    Scope, Server, Side, Tenant, Tls, WhenLow,
+    Admin, Budget, Ceiling, Ceilings, Config, Credential, Fallback, Guard, Journal, Key, LogFormat, Reserve,
+    Routing, Scope, Server, Side, Tenant, Tls, WhenLow,
 };
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -45,11 +45,7 @@ pub fn describe(config: &Config) -> Value {
             "max_size": size(config.cache.max_bytes),
             "scope": match config.cache.scope { Scope::Tenant => "tenant", Scope::User => "user" },
         },
-        "journal": {
-            "path": config.journal.path,
-            "fsync": duration(config.journal.fsync),
-            "retention": duration(config.journal.retention),
-        },
+        "journal": journal(&config.journal),
         "redis": {
             "counters": config.redis.counters.as_ref().map(ToString::to_string),
             "cache": config.redis.cache.as_ref().map(ToString::to_string),
@@ -74,6 +70,18 @@ pub fn describe(config: &Config) -> Value {
     });
     add(&mut whole, "", &config.organisation);
     whole
+}
+
+fn journal(journal: &Journal) -> Value {
+    json!({
+        "path": journal.path,
+        "fsync": duration(journal.fsync),
+        "retention": duration(journal.retention),
+        "content": journal.content.enabled,
+        "content_path": journal.content_path(),
+        "content_retention": duration(journal.content.retention),
+        "content_max_size": size(journal.content.max_bytes),
+    })
 }
 
 fn clickhouse(section: Option<&super::ClickHouse>) -> Value {
@@ -102,6 +110,7 @@ fn tenant(tenant: &Tenant, shared_guards: usize) -> Value {
         "disabled": tenant.disabled,
         "routing": routing(&tenant.routing),
         "cache": { "enabled": tenant.cache.enabled, "ttl": duration(tenant.cache.ttl) },
+        "journal": { "content": tenant.content },
         "allow_paths": tenant.allow_paths,
         // The gateway's own, which come first, are described with the gateway.
         "guards": tenant.guards.iter().skip(shared_guards).map(guard).collect::<Vec<_>>(),

@@ -18,6 +18,12 @@ macro_rules! detectors {
                 match self { $(Self::$value => $name),+ }
             }
 
+            /// Tells whether it is of a secret or of personal data, which no store may hold.
+            #[must_use]
+            pub const fn is_private(self) -> bool {
+                matches!(self.group(), Group::Secrets | Group::Pii)
+            }
+
             const fn group(self) -> Group {
                 match self { $(Self::$value => Group::$group),+ }
             }

@@ -19,6 +19,7 @@ use crate::tier::Tier;
 mod amend;
 mod check;
 mod clickhouse;
+mod content;
 mod describe;
 mod detectors;
 mod excerpt;
@@ -40,6 +41,7 @@ mod webhook;
 
 pub use amend::{Amendments, CREATED, FORGET, Touched};
 pub use clickhouse::ClickHouse;
+pub use content::Content;
 pub use describe::describe;
 pub use detectors::Detector;
 pub use guards::{Action, Guard, Side, WINDOW_BYTES};
@@ -286,6 +288,8 @@ pub struct Journal {
     pub fsync: Duration,
     /// How long records are kept; default 90 days.
     pub retention: Duration,
+    /// What is kept of prompts and answers, beside it.
+    pub content: Content,
 }
 
 /// Ceilings of one level: the organisation, a tenant, a user or a key.

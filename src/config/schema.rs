@@ -155,6 +155,10 @@ pub(super) struct Journal {
     pub(super) path: Given<PathBuf>,
     pub(super) fsync: Option<Text<Duration>>,
     pub(super) retention: Given<Text<Duration>>,
+    pub(super) content: Option<bool>,
+    pub(super) content_path: Given<PathBuf>,
+    pub(super) content_retention: Given<Text<Duration>>,
+    pub(super) content_max_size: Given<Text<Bytes>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -199,6 +203,7 @@ pub(super) struct Tenant {
     pub(super) disabled: Option<bool>,
     pub(super) routing: Section<Routing>,
     pub(super) cache: Section<TenantCache>,
+    pub(super) journal: Section<TenantJournal>,
     pub(super) allow_paths: Vec<Spanned<String>>,
     pub(super) guards: Vec<Spanned<Section<Guard>>>,
 }
@@ -239,6 +244,12 @@ pub(super) struct Previous {
 pub(super) struct TenantCache {
     pub(super) enabled: Option<bool>,
     pub(super) ttl: Given<Text<Duration>>,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TenantJournal {
+    pub(super) content: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -34,6 +34,8 @@ pub struct Tenant {
     pub routing: Routing,
     /// The gateway's cache switch with the tenant's change (`[tenants.NAME.cache] enabled, ttl`).
     pub cache: Cache,
+    /// Whether texts of its prompts and answers are kept (`[tenants.NAME.journal] content`); the gateway's, false.
+    pub content: bool,
     /// Other `/v1/*` paths the tenant may use with our credential; a trailing `*` matches the rest.
     pub allow_paths: Vec<String>,
     /// `[[guards]]` and then `[[tenants.NAME.guards]]`, in order.
@@ -92,6 +94,8 @@ pub(super) struct Base<'a> {
     pub(super) guards: &'a [Guard],
     /// Whether there is a key for placeholders.
     pub(super) has_key: bool,
+    /// Whether texts are kept.
+    pub(super) keeps_content: bool,
 }
 
 /// Gives all tenants their meaning.
@@ -132,6 +136,7 @@ pub(super) fn tenants(check: &mut Check<'_>, file: &File, base: &Base<'_>) -> BT
                 ttl: check.positive(&section.cache.0.ttl, base.cache.ttl),
                 ..base.cache.clone()
             },
+            content: section.journal.0.content.unwrap_or(base.keeps_content),
             allow_paths: section.allow_paths.iter().map(|path| allowed_path(check, path)).collect(),
             guards: guards(check, &section.guards, base.guards, around),
             user_ceilings,

@@ -19,6 +19,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
         let snapshot = tercet.snapshot.load_full();
         let Some(settings) = snapshot.config.clickhouse.clone() else {
             kept = None;
+            tercet.runtime.copies.clickhouse.ended();
             if is_end {
                 return;
             }
@@ -36,6 +37,10 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
             }
             Err(failure) => Err(failure),
         };
+        let now = tercet.runtime.clock.now();
+        if sent.is_err() {
+            tercet.runtime.copies.clickhouse.failed(now);
+        }
         failures = tell(&settings, &sent, failures);
         if is_end {
             return;
@@ -52,7 +57,10 @@ async fn send(
 ) -> Result<(), SinkFailure> {
     loop {
         let until = tercet.runtime.journal.head(Stream::Exchanges).seq;
-        match sink.send(until).await {
+        let sent = sink.send(until).await;
+        let seq = sink.sent_seq();
+        tercet.runtime.copies.clickhouse.stands(seq, until, tercet.runtime.clock.now());
+        match sent {
             Ok(sent) if sent.pause == Pause::End || is_end => return Ok(()),
             Ok(_) => {}
             // A power cut may have taken the journal's last moments, which were sent.

@@ -8,6 +8,7 @@ mod care;
 mod change_stream;
 mod changes;
 mod clickhouse;
+mod content;
 mod control;
 mod kept;
 mod leases;
@@ -157,6 +158,7 @@ impl Gateway {
         background.spawn(webhook::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(retention::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(snapshots::keep(Arc::clone(&tercet), ended.clone()));
+        background.spawn(content::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(clickhouse::keep(Arc::clone(&tercet), ended.clone()));
         #[cfg(feature = "otlp")]
         background.spawn(otlp::keep(Arc::clone(&tercet), ended.clone()));

@@ -41,10 +41,14 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
     loop {
         let is_end = rounds::wait(failures, &mut ended).await;
         let now = u64::try_from(tercet.runtime.clock.now().as_nanosecond()).unwrap_or(0);
-        let told = teller.tell(journal.head(Stream::Exchanges).seq, &mut told_at, now).await;
+        let head = journal.head(Stream::Exchanges).seq;
+        let told = teller.tell(head, &mut told_at, now).await;
+        let (copied, now) = (&tercet.runtime.copies.otlp, tercet.runtime.clock.now());
+        copied.stands(teller.place.seq.min(told_at), head, now);
         match told {
             Ok(()) => failures = 0,
             Err(problem) => {
+                copied.failed(now);
                 if failures == 0 {
                     tracing::warn!(problem, "the OTLP receiver takes nothing; it is tried again");
                 }

@@ -7,7 +7,9 @@ use crate::journal::Stream;
 use crate::limit;
 use crate::pipeline::Tercet;
 use crate::store::{self, Cell, Claim, Link, LinkReading, Period, Rate, Standing, Unit};
-use crate::telemetry::{BudgetReading, JournalReading, LimitReading, Readings, RedisReading, SharingReading};
+use crate::telemetry::{
+    BudgetReading, ContentReading, JournalReading, LimitReading, Readings, RedisReading, SharingReading,
+};
 
 /// Reads them.
 pub(super) fn read(tercet: &Tercet) -> Readings {
@@ -37,6 +39,11 @@ pub(super) fn read(tercet: &Tercet) -> Readings {
             SharingReading { leases: holding, unasked, asked }
         }),
         outbox: tercet.runtime.outbox.reading(),
+        copies: tercet.runtime.copies.readings(head, tercet.runtime.clock.now()),
+        content: {
+            let ([kept, no_room, failed], stored_bytes) = tercet.runtime.content.reading();
+            ContentReading { kept, no_room, failed, stored_bytes }
+        },
         redis: tercet.runtime.links().map(|link| redis(link)).collect(),
     }
 }

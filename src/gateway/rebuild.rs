@@ -19,12 +19,13 @@ use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{self, Config, Tiers};
+use crate::content::Waiting;
 use crate::journal::{Entry, ExchangeRecord, Journal, Recovered, ReservationRecord};
 use crate::limit::{Gate, GateKind, Room, TenantGates};
 use crate::pipeline::{Batches, Held, Runtime, Samples, Share, Snapshot, Telling, Tercet};
 use crate::route::{Asked, Conversations, Habits, tier_model};
 use crate::store::{Accounts, Claim};
-use crate::telemetry::{Metrics, Outbox};
+use crate::telemetry::{Copies, Metrics, Outbox};
 use crate::tenant::{Directory, LevelOf};
 use crate::tier::Tier;
 use crate::upstream::{Allowance, Headroom, Upstream};
@@ -82,6 +83,8 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         metrics: Arc::new(metrics),
         told: Told::default(),
         outbox: Outbox::default(),
+        copies: Copies::default(),
+        content: Waiting::default(),
         tasks: TaskTracker::new(),
         draining: AtomicBool::new(false),
         in_flight: AtomicUsize::new(0),

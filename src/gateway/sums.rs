@@ -28,6 +28,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
                     (kept, behind, told) = (Some(sums), seq, false);
                 }
                 Err(failure) => {
+                    tercet.runtime.copies.sums.failed(tercet.runtime.clock.now());
                     // Said once: a disk without room would say it every time.
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(%failure, "the database of sums is not kept up; tried again every minute");
@@ -36,6 +37,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
                 }
             }
         }
+        tercet.runtime.copies.sums.stands(behind, head, tercet.runtime.clock.now());
         if is_end {
             return;
         }

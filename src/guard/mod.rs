@@ -12,11 +12,13 @@ mod detect;
 mod finds;
 mod placeholder;
 mod prompt;
+mod redactor;
 mod restore;
 
 pub use answer::Look;
 pub use finds::{Find, Finds};
 pub use prompt::{Policy, Prompt, look};
+pub use redactor::{Redacted, Redactor};
 pub use restore::{Restoration, Stream};
 
 /// Why a request or an answer is refused.

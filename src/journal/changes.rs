@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::chain::Stream;
-use super::rfc3339;
 use super::walk::{FindingKind, WalkFailure, walk};
+use crate::clock::rfc3339;
 
 /// A change of keys, limits, configuration or prices. Secrets never appear in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

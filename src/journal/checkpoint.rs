@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Head, Line, Link, RecordHash, Stream, from_hex, to_hex};
 use super::entry::Entry;
-use super::rfc3339;
 use crate::clock::Clock;
+use crate::clock::rfc3339;
 
 /// A signature over one record of a stream: which it is, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

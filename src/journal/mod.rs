@@ -24,7 +24,6 @@ mod record;
 mod recover;
 mod report;
 mod retention;
-mod rfc3339;
 mod rollup;
 mod sample;
 mod segment;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::finds::GuardFind;
 use super::prompt::PromptRecord;
-use super::rfc3339;
 use super::sample::SampleRecord;
+use crate::clock::rfc3339;
 use crate::id::RequestId;
 use crate::money::NanoUsd;
 use crate::tier::Tier;

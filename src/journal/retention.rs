@@ -18,10 +18,10 @@ use super::chain::{Head, Line, Link, Stream};
 use super::checkpoint::CheckpointRecord;
 use super::entry::Entry;
 use super::record::{ExchangeRecord, ObjectRecord, ObjectType};
-use super::rfc3339;
 use super::segment::{self, Lines, Segment};
 use super::walk::{FindingKind, Place, WalkFailure, unreadable};
 use super::{Journal, StoreFailure};
+use crate::clock::rfc3339;
 
 /// What was dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ fn settings(path: &Path) -> config::Journal {
     config::Journal {
         path: path.to_path_buf(),
         fsync: Duration::from_millis(1),
-        retention: Duration::from_secs(90 * 86_400),
+        ..config::default_config().journal
     }
 }
 

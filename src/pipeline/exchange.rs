@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::asked::{self, Asked};
 use super::batch::Holding;
+use super::content::Copying;
 use super::decide::Course;
 use super::escalate::Spoiled;
 use super::finish;
@@ -98,6 +99,8 @@ pub struct Exchange {
     pub spoiled: Option<Box<Spoiled>>,
     /// What is to be asked again elsewhere once it is answered.
     pub sampling: Option<Box<Sampling>>,
+    /// What it says, where its tenant has that kept.
+    pub content: Option<Box<Copying>>,
     /// What guards have to do with it, where there are any.
     pub guarded: Option<Box<Guarded>>,
     /// What it may come to, where that was reckoned.
@@ -155,6 +158,7 @@ impl Exchange {
             holding: None,
             spoiled: None,
             sampling: None,
+            content: None,
             guarded: None,
             estimate: None,
             attempts: 0,

@@ -17,7 +17,9 @@ use super::forward::Unanswered;
 use super::relay::Reply;
 use super::runtime::Tercet;
 use super::watch::Watch;
-use super::{account, decide, estimate, forward, guarding, reply, sample, settle_batch, signals, warn};
+use super::{
+    account, content, decide, estimate, forward, guarding, reply, sample, settle_batch, signals, warn,
+};
 use crate::cache::Facts;
 use crate::journal::{Line, ObjectName, ObjectType, Outcome, UsageSource};
 use crate::store::Actual;
@@ -119,6 +121,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     }
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
+    content::end(&mut exchange, &record, withheld);
     let line = account::publish(&exchange, &bill, record);
     Recorded::of(exchange, line)
 }
@@ -149,6 +152,7 @@ pub(super) fn finish_shared(
         record.message_id.clone_from(&facts.message_id);
     }
     record.cache_saved_nanousd = saved.map(|saved| saved.cost).unwrap_or_default();
+    content::end(&mut exchange, &record, false);
     let line = account::publish(&exchange, &bill, record);
     Recorded::of(exchange, line)
 }

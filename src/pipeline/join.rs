@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Frame;
 
 use super::exchange::Exchange;
 use super::finish::{self, Recorded, Sharing};
 use super::recall::{self, Kept};
 use super::relay::Reply;
-use super::reply;
 use super::watch::starts_with;
+use super::{content, reply};
 use crate::cache::{CachedAnswer, Departure, Reader};
 use crate::upstream::{Gathered, UpstreamFailure};
 
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     finishing: Option<Recorded>,
     held: Option<Result<Bytes, UpstreamFailure>>,
     ended: bool,
+    /// How the answer is read again where what it says is kept; empty elsewhere.
+    content_headers: HeaderMap,
 }
 
 /// Waits for an answer on its way and shares it; gives the exchange back where there will be none to share.
@@ -51,13 +53,21 @@ pub(super) async fn join(
     }
     // It will not be sent any more: all that is asked of its headers from here on is what its record says.
     exchange.keep_recorded_headers();
+    let content_headers = if exchange.content.is_some() { headers.clone() } else { HeaderMap::new() };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::OK;
     *response.headers_mut() = headers;
     let (mut head, ()) = response.into_parts();
     reply::dress(&exchange, &mut head);
     head.extensions.insert(Gathered);
-    let shared = Shared { reader, exchange: Some(exchange), finishing: None, held: None, ended: false };
+    let shared = Shared {
+        reader,
+        exchange: Some(exchange),
+        finishing: None,
+        held: None,
+        ended: false,
+        content_headers,
+    };
     Ok(Response::from_parts(head, Reply::shared(shared)))
 }
 
@@ -120,8 +130,10 @@ impl Shared {
 
     fn finish(&mut self, sharing: Sharing, held: Option<Result<Bytes, UpstreamFailure>>) {
         (self.ended, self.held) = (true, held);
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
             let facts = self.reader.flight().facts();
+            let flight = self.reader.flight();
+            content::hear_whole(&mut exchange, &self.content_headers, || flight.written());
             self.finishing = Some(finish::finish_shared(exchange, facts.as_deref(), sharing));
         }
     }

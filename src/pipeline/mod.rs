@@ -9,6 +9,7 @@ mod asked;
 mod batch;
 mod bill;
 mod charge;
+mod content;
 mod converse;
 mod decide;
 mod dispatch;
@@ -61,6 +62,7 @@ use keeping::Keeping;
 use recall::{Kept, Recalled};
 
 pub use batch::{Batches, Held, Share};
+pub use content::Heard;
 pub use converse::Telling;
 pub use dispatch::{Refused, handle, refuse_unheard};
 pub use exchange::{Endpoint, Exchange};
@@ -125,6 +127,7 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     policy::admit(exchange).await?;
     let body = read::read(exchange, body).await?;
     let body = guarding::guard(exchange, body).await?;
+    content::begin(exchange, &body);
     if let Some(ready) = twin::recognise(exchange, &body) {
         reserve::hold_request(exchange).await?;
         return Ok((body, ready));

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use super::exchange::Exchange;
 use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
-use super::{escalate, finish, reply, twin};
+use super::{content, escalate, finish, reply, twin};
 use crate::cache::{
     Boarding, CacheResult, CachedAnswer, Claim, Exact, Flight, Identity, Parts, Reader, bypass_reason,
 };
@@ -201,7 +201,8 @@ pub(super) async fn fetch(exchange: &mut Exchange, keeping: &mut Keeping) -> Opt
 }
 
 /// Gives a kept answer again; the exchange ends here.
-pub(super) async fn replay(exchange: Box<Exchange>, kept: Kept) -> Response<Reply> {
+pub(super) async fn replay(mut exchange: Box<Exchange>, kept: Kept) -> Response<Reply> {
+    content::hear_whole(&mut exchange, &kept.headers, || Some(kept.body.clone()));
     let age = kept.answer.age(exchange.tercet.runtime.clock.now());
     let mut response = Response::new(Reply::whole(kept.body));
     *response.status_mut() = StatusCode::OK;

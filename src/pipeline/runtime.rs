@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use super::batch::Batches;
+use super::content::Heard;
 use super::converse::Telling;
 use super::sample::Samples;
 use super::twin::Precedent;
@@ -16,11 +17,12 @@ use crate::catalog::Catalog;
 use crate::classify::Weights;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::content::Waiting;
 use crate::journal::{Journal, Recent, Rollup};
 use crate::limit::{Gate, Room, TenantGates};
 use crate::route::{Conversations, Habits};
 use crate::store::{Accounts, Link};
-use crate::telemetry::{Metrics, Outbox};
+use crate::telemetry::{Copies, Metrics, Outbox};
 use crate::tenant::Directory;
 use crate::tenant::ownership::Ownership;
 use crate::upstream::{Allowance, Headroom, Upstream};
@@ -100,6 +102,10 @@ pub struct Runtime {
     pub told: Told,
     /// What is to be told to the webhook.
     pub outbox: Outbox,
+    /// How far the copies of the journal are.
+    pub copies: Copies,
+    /// What prompts and answers said that is to be kept.
+    pub content: Waiting<Heard>,
     /// Every background task of a request.
     pub tasks: TaskTracker,
     /// Whether new requests are refused because the process is ending.

@@ -46,6 +46,9 @@ impl Watch {
         if let Some(guarded) = &mut exchange.guarded {
             guarded.of_stream(streamed);
         }
+        if let Some(content) = &mut exchange.content {
+            content.of_stream(streamed);
+        }
         Self {
             status: head.status.as_u16(),
             first_content: None,
@@ -94,6 +97,7 @@ impl Watch {
         let (meter, mut progress) = (&mut self.meter, Progress::default());
         let mut sampling = self.exchange.sampling.as_deref_mut();
         let mut guarded = self.exchange.guarded.as_deref_mut();
+        let mut content = self.exchange.content.as_deref_mut();
         self.decoder.decode(bytes, |plain| {
             progress.add(meter.feed(plain));
             if let Some(sampling) = &mut sampling {
@@ -101,6 +105,9 @@ impl Watch {
             }
             if let Some(guarded) = &mut guarded {
                 guarded.hear(plain);
+            }
+            if let Some(content) = &mut content {
+                content.hear(plain);
             }
         });
         if progress.first_content && self.first_content.is_none() {

@@ -14,10 +14,11 @@ use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
 use super::facts::{
-    AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase, Readings,
+    AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase,
     SampleResult,
 };
 use super::family::{Family, OTHER, SeriesCap, count, count_all, observe, options, registered};
+use super::readings::Readings;
 use super::table::{self, Row, known_tool};
 use crate::tier::Tier;
 
@@ -300,26 +301,6 @@ impl Metrics {
         count(self.warnings.cell(&[tenant, level, limit.name()]).as_ref(), 1);
     }
 
-    /// Counts a client connection opened.
-    pub fn connection_opened(&self) {
-        self.connections.inc();
-    }
-
-    /// Counts a client connection closed.
-    pub fn connection_closed(&self) {
-        self.connections.dec();
-    }
-
-    /// Counts a reservation that was dropped without being posted or voided.
-    pub fn record_leaked_reservation(&self) {
-        self.leaked.inc();
-    }
-
-    /// Counts a caught panic.
-    pub fn record_panic(&self) {
-        self.panics.inc();
-    }
-
     /// Notes that the configuration `policy_version` is in force since `now`.
     pub fn record_reload(&self, policy_version: &str, now: Timestamp) {
         policy_version.clone_into(&mut self.policy_version.lock().unwrap_or_else(PoisonError::into_inner));
@@ -389,12 +370,13 @@ const COST_TYPES: [&str; 6] = ["input", "output", "cache_read", "cache_write_5m"
 const SPENDING: [LimitKind; 2] = [LimitKind::Budget, LimitKind::Quota];
 const BASELINES: [&str; 2] = ["requested", "all_opus"];
 
-/// What the configured upstream is called beside its fallbacks.
-pub const CONFIGURED: &str = "configured";
 /// Resolved sets of cells that are kept.
 const CELLS_MAX: usize = 8_192;
 
+mod events;
 mod upstreams;
+
+pub use upstreams::CONFIGURED;
 
 #[cfg(test)]
 mod tests;

@@ -8,20 +8,26 @@
 
 pub mod logs;
 
+mod copies;
 mod facts;
 mod family;
 mod metrics;
 mod outbox;
+mod readings;
 mod render;
 mod sink;
 mod table;
 
+pub use copies::{Copied, Copies};
 pub use facts::{
-    AtStakeReading, AttemptResult, BudgetReading, CacheResult, CostParts, ExchangeFacts, JournalReading,
-    LimitDecision, LimitKind, LimitReading, Mechanism, Outcome, Phase, Readings, RedisReading, SampleResult,
-    SharingReading, ToolUse, UpstreamLimit, Window,
+    AttemptResult, CacheResult, CostParts, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome,
+    Phase, SampleResult, ToolUse, UpstreamLimit, Window,
 };
 pub use metrics::{CONFIGURED, InFlight, Metrics};
 pub use outbox::{Notice, Outbox, OutboxReading};
+pub use readings::{
+    AtStakeReading, BudgetReading, ContentReading, CopyReading, JournalReading, LimitReading, Readings,
+    RedisReading, SharingReading,
+};
 pub use sink::flush;
 pub use table::{Kind, Row, TABLE, markdown};

@@ -10,10 +10,13 @@ use std::sync::PoisonError;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, TextEncoder};
 
-use super::facts::{AtStakeReading, BudgetReading, LimitReading, Readings, RedisReading, SharingReading};
 use super::family::Family;
 use super::metrics::Metrics;
 use super::outbox::OutboxReading;
+use super::readings::{
+    AtStakeReading, BudgetReading, ContentReading, CopyReading, LimitReading, Readings, RedisReading,
+    SharingReading,
+};
 use super::sink;
 use super::table::{self, Row, TABLE};
 use crate::money::NanoUsd;
@@ -79,7 +82,7 @@ impl Metrics {
             name if name == table::CONFIG_INFO.name => {
                 labelled(&self.policy_version.lock().unwrap_or_else(PoisonError::into_inner), 1)
             }
-            _ => of_redis(row, readings),
+            _ => of_copies(row, readings),
         }
     }
 }
@@ -139,6 +142,28 @@ fn of_tenants(row: &Row, readings: &Readings) -> Samples {
             readings.limits.iter().map(sample).collect()
         }
     }
+}
+
+/// Returns the samples of a row about what is kept beside the journal.
+fn of_copies(row: &Row, readings: &Readings) -> Samples {
+    let ContentReading { kept, no_room, failed, stored_bytes } = readings.content;
+    match row.name {
+        name if name == table::COPY_RECORDS.name => copies(readings, |copy| copy.behind_records.to_string()),
+        name if name == table::COPY_SECONDS.name => {
+            copies(readings, |copy| format!("{}.{:03}", copy.behind_ms / 1_000, copy.behind_ms % 1_000))
+        }
+        name if name == table::COPY_FAILURES.name => copies(readings, |copy| copy.failures.to_string()),
+        name if name == table::CONTENT_KEPT.name => single(&kept),
+        name if name == table::CONTENT_DROPPED.name => {
+            [labelled("room", no_room), labelled("disk", failed)].concat()
+        }
+        name if name == table::CONTENT_BYTES.name => single(&stored_bytes),
+        _ => of_redis(row, readings),
+    }
+}
+
+fn copies(readings: &Readings, value: impl Fn(&CopyReading) -> String) -> Samples {
+    readings.copies.iter().map(|copy| (vec![copy.name.to_owned()], value(copy))).collect()
 }
 
 /// Returns the samples of a row about a shared Redis.

@@ -219,6 +219,17 @@ table! {
     AUDIT_FAILURES = "audit_write_failures_total", Kind::Counter, [],
         "Writes and syncs of the journal that failed since start; a write that is tried again counts again.";
     AUDIT_HEAD = "audit_head_sequence", Kind::Gauge, [], "Sequence number of the journal's last record.";
+    COPY_RECORDS = "copy_lag_records", Kind::Gauge, ["copy"],
+        "Records of the journal that a copy of it does not have yet.";
+    COPY_SECONDS = "copy_lag_seconds", Kind::Gauge, ["copy"],
+        "Time since a copy of the journal last had all of it; 0 while it has.";
+    COPY_FAILURES = "copy_failures_total", Kind::Counter, ["copy"],
+        "Rounds of copying that failed; what they were about is copied later.";
+    CONTENT_KEPT = "content_records_total", Kind::Counter, [],
+        "Exchanges whose texts were kept, of tenants that have them kept.";
+    CONTENT_DROPPED = "content_dropped_total", Kind::Counter, ["cause"],
+        "Exchanges whose texts were to be kept and were not.";
+    CONTENT_BYTES = "content_bytes", Kind::Gauge, [], "Size of all kept texts on the disk.";
     REDIS_UP = "redis_up", Kind::Gauge, ["redis"], "Whether a shared Redis takes reads and writes, 1 or 0.";
     REDIS_ROUND_TRIPS = "redis_round_trips_total", Kind::Counter, ["redis"], "Calls that a shared Redis answered.";
     REDIS_FAILURES = "redis_failures_total", Kind::Counter, ["redis", "reason"],
@@ -268,6 +279,8 @@ const LABELS: &[(&str, &str)] = &[
         "`input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h`; of cost also `other` (web searches, \
          rounding)",
     ),
+    ("copy", "`sums` (the database of sums), `clickhouse`, `otlp`; those that are configured"),
+    ("cause (content)", "`room` (too many waited), `disk` (it could not be written)"),
     ("cause", "`system-prompt-changes`, `breakpoints-missing`, `ttl-too-short`"),
     ("baseline", "`requested` (the model asked for), `all_opus`"),
     ("reason", "reason codes of the route decision"),

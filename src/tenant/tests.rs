@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{
-    Adaptation, Admin, Cache, Ceiling, Credential, Journal, Limits, LogFormat, Mode, Redis, Routing, Scope,
+    self, Adaptation, Admin, Cache, Ceiling, Credential, Limits, LogFormat, Mode, Redis, Routing, Scope,
     Server, ShadowSample, Source, Telemetry, Tenant, Tiers, Upstream,
 };
 use crate::store::Level;
@@ -60,6 +60,7 @@ fn tenant(keys: Vec<Key>) -> Tenant {
         disabled: false,
         routing: routing(),
         cache: cache(),
+        content: false,
         allow_paths: Vec::new(),
         guards: Vec::new().into(),
     }
@@ -97,7 +98,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
         tiers: Tiers { haiku: String::new(), sonnet: String::new(), opus: String::new() },
         routing: routing(),
         cache: cache(),
-        journal: Journal { path: "data".into(), fsync: second, retention: second },
+        journal: config::default_config().journal,
         organisation: rpm(1),
         guards: Vec::new().into(),
         redaction_key: None,

@@ -121,6 +121,12 @@ impl Sink {
         Ok(Sent { rows: batch.records.len(), pause: batch.pause, seq: end.seq })
     }
 
+    /// Returns the number of the last record that was taken, or passed over.
+    #[must_use]
+    pub const fn sent_seq(&self) -> u64 {
+        self.spool.sent.seq
+    }
+
     /// Goes back to what was sent before, where the journal does not hold any more what was sent last.
     ///
     /// Returns false where there is nothing left to go back to.

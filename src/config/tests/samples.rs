@@ -19,7 +19,7 @@ fn keys_of(section: &str) -> Vec<String> {
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-const SECTIONS: [&str; 37] = [
+const SECTIONS: [&str; 38] = [
     "",
     "server",
     "server.tls",
@@ -53,6 +53,7 @@ const SECTIONS: [&str; 37] = [
     "tenants.x.keys[]",
     "tenants.x.routing",
     "tenants.x.cache",
+    "tenants.x.journal",
     "tenants.x.guards[]",
     "guards[]",
     "redaction",

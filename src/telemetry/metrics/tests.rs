@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::facts::{
-    AtStakeReading, BudgetReading, CostParts, JournalReading, LimitReading, RedisReading, SharingReading,
-    ToolUse, Window,
-};
+use super::super::facts::{CostParts, ToolUse, Window};
 use super::super::outbox::OutboxReading;
+use super::super::readings::{
+    AtStakeReading, BudgetReading, ContentReading, CopyReading, JournalReading, LimitReading, RedisReading,
+    SharingReading,
+};
 use super::super::table::{Kind, TABLE, markdown};
 use super::*;
 use crate::config::Mode;
@@ -145,6 +146,8 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         reserved: NanoUsd(5),
         journal: JournalReading { records: 3, write_failures: 1, head_sequence: 99 },
         at_stake: vec![AtStakeReading { tenant: "a".to_owned(), cause: "ttl-too-short", amount: NanoUsd(7) }],
+        copies: vec![CopyReading { name: "sums", behind_records: 4, behind_ms: 1_050, failures: 2 }],
+        content: ContentReading { kept: 6, no_room: 1, failed: 0, stored_bytes: 512 },
         redis: vec![RedisReading {
             name: "counters",
             up: true,
@@ -164,6 +167,13 @@ fn budgets_and_the_journal_are_read_at_the_scrape() {
         r#"tercet_tenant_limit_utilization_ratio{tenant="acme",limit="requests"} 1.050000"#,
         "tercet_reserved_usd 0.000000005",
         "tercet_audit_head_sequence 99",
+        r#"tercet_copy_lag_records{copy="sums"} 4"#,
+        r#"tercet_copy_lag_seconds{copy="sums"} 1.050"#,
+        r#"tercet_copy_failures_total{copy="sums"} 2"#,
+        "tercet_content_records_total 6",
+        r#"tercet_content_dropped_total{cause="room"} 1"#,
+        r#"tercet_content_dropped_total{cause="disk"} 0"#,
+        "tercet_content_bytes 512",
         r#"tercet_redis_up{redis="counters"} 1"#,
         r#"tercet_redis_round_trips_total{redis="counters"} 7"#,
         r#"tercet_redis_failures_total{redis="counters",reason="loading"} 2"#,

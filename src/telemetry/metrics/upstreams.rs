@@ -33,3 +33,6 @@ impl Metrics {
         }
     }
 }
+
+/// What the configured upstream is called beside its fallbacks.
+pub const CONFIGURED: &str = "configured";
