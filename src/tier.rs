@@ -80,13 +80,18 @@ pub struct Judged {
     pub logits: Logits,
 }
 
-/// What the trained model makes of a request, as logits in ten-thousandths.
+/// How many traits a request has.
+pub const TRAITS: usize = 4;
+
+/// What the trained model makes of a request; logits are in ten-thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Logits {
     /// How well haiku, sonnet and opus would answer: the share of full marks that is expected of each.
     pub quality: [i32; 3],
     /// Whether the request is of a kind that the model saw answered by the models in question.
     pub familiar: i32,
+    /// Where it lies along the lines that set the requests of a workload apart, in 2^-20ths.
+    pub traits: [i32; TRAITS],
 }
 
 /// How much model a request needs, with the evidence.

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Trains the classifier's weights: what share of full marks each tier's answer gets, from a request's text and form.
 
-A fourth head tells how familiar a request is: whether it is of a kind that the answers of the Claude pair taught.
+A fourth head tells how familiar a request is: whether it is of a kind that the answers of the Claude pair taught. Beside
+the trees stand the traits: the few sums of features along which tasks differ most in what makes a request hard, for the
+gateway to learn by workload which way they point there.
 
   train.py DATA --out FILE [--seed 7] [--leave-out FAMILY] [--fold K]
       DATA is a folder of labelled prompts, SOURCE.dev.jsonl.gz with {"source", "category", "prompt", "tools", "group",
@@ -29,7 +31,7 @@ import numpy as np
 import features
 
 SOURCES = {'zeroeval': 1.0, 'bfcl': 1.0, 'routellm_mmlu': 0.1, 'routellm_gsm8k': 0.1, 'llmrouter': 0.1, 'arena_bench': 0.1}
-FORMAT = 'tercet-classifier-2'
+FORMAT = 'tercet-classifier-3'
 TIERS = {'haiku': 'small', 'sonnet': 'mid', 'opus': 'large'}
 TREES = 200
 PARAMETERS = dict(
@@ -39,6 +41,10 @@ FAMILIAR = 'familiar'
 FAMILIAR_TREES = 60
 FAMILIAR_PARAMETERS = {**PARAMETERS, 'learning_rate': 0.1, 'num_leaves': 8}
 UNIT = 10_000           # leaves are logits in ten-thousandths
+TRAITS = 4
+TASK_ROWS = 40          # of a task from which its slopes are learned
+TRAIT_ROUNDS = 10
+TRAIT_BITS, TRAIT_SHIFT = 30, 10    # of the factors, and of them cut off a sum
 FOLDS = 5
 
 
@@ -100,7 +106,65 @@ def flatten(tree):
     return [nodes, leaves]
 
 
+def logarithm(value):
+    """Logarithm to base 2 of a count and one, in 256ths, straight between powers of two."""
+    power = (value + 1).bit_length() - 1
+    return power * 256 + ((value + 1 << 8) >> power) - 256
+
+
+def find_traits(rows, matrix):
+    """Factors and offsets of the traits, in 2^-30ths.
+
+    Within each task the gap between large and small is a line in the features, whose slopes are drawn from one normal
+    distribution. Its covariance is found by expectation and maximisation; its longest axes are the traits, scaled so that
+    slopes along them have a variance of 1.
+    """
+    tasks = {}
+    for place, row in enumerate(rows):
+        if 'small' in row['scores'] and 'large' in row['scores']:
+            tasks.setdefault((row['source'], str(row.get('category'))), []).append(place)
+    logs = np.array([[logarithm(int(count)) for count in vector] for vector in matrix]) * (np.log(2) / 256)
+    gaps = np.array([row['scores'].get('large', 0) - row['scores'].get('small', 0) for row in rows])
+    taught = [place for task, places in tasks.items() if SOURCES[task[0]] == 1.0 for place in places] or range(len(rows))
+    inside = np.concatenate([logs[places] - logs[places].mean(0) for places in tasks.values()])
+    own = np.concatenate([logs[places] - logs[places].mean(0) for task, places in tasks.items() if SOURCES[task[0]] == 1.0]
+                         or [inside])
+    scale, middle = own.std(0) + 0.2, logs[taught].mean(0)
+    evidence = []
+    for _, places in sorted(tasks.items()):
+        if len(places) >= TASK_ROWS:
+            known, gap = (logs[places] - logs[places].mean(0)) / scale, gaps[places] - gaps[places].mean()
+            noise = max(gap.var(), 0.02)
+            evidence.append((known.T @ known / noise, known.T @ gap / noise))
+    size = len(scale)
+    covariance = np.eye(size) * 6e-4
+    for _ in range(TRAIT_ROUNDS):
+        before, total = np.linalg.inv(covariance + 1e-9 * np.eye(size)), 0
+        for squares, products in evidence:
+            spread = np.linalg.inv(squares + before)
+            slopes = spread @ products
+            total = total + np.outer(slopes, slopes) + spread
+        covariance = total / len(evidence)
+    lengths, axes = np.linalg.eigh(covariance)
+    factors = (axes * np.sqrt(lengths))[:, ::-1][:, :TRAITS].T / scale
+    factors *= np.sign(factors[np.arange(TRAITS), np.abs(factors).argmax(1)])[:, None]
+    offsets = factors @ middle
+    unit = 1 << TRAIT_BITS
+    return {
+        'factors': [[round(factor * unit * np.log(2) / 256) for factor in row] for row in factors],
+        'offsets': [round(offset * unit) for offset in offsets],
+    }
+
+
+def traits(known, vector):
+    """The traits of a feature vector in 2^-20ths, as Rust sums them."""
+    logs = [logarithm(count) for count in vector]
+    return [(sum(factor * log for factor, log in zip(factors, logs)) - offset) >> TRAIT_SHIFT
+            for factors, offset in zip(known['factors'], known['offsets'])]
+
+
 def train(rows, seed):
+    """The trees of each head, and the traits."""
     matrix = np.array([features.of_row(row) for row in rows], dtype=np.float64)
     weights = np.array([SOURCES[row['source']] for row in rows])
     heads = {}
@@ -113,7 +177,7 @@ def train(rows, seed):
     taught = lightgbm.Dataset(matrix, (weights == 1.0).astype(float))
     booster = lightgbm.train({**FAMILIAR_PARAMETERS, 'seed': seed}, taught, FAMILIAR_TREES)
     heads[FAMILIAR] = [flatten(tree) for tree in booster.dump_model()['tree_info']]
-    return heads
+    return {'heads': heads, 'traits': find_traits(rows, matrix)}
 
 
 def logits(heads, vector):
@@ -131,10 +195,10 @@ def logits(heads, vector):
     return found
 
 
-def write(path, heads, arguments, rows):
+def write(path, trained, arguments, rows):
     names = list(features.FEATURES)
     lexicon = {name: words.split() for name, words in features.LEXICON.items()}
-    payload = json.dumps({'features': names, 'lexicon': lexicon, 'heads': heads}, separators=(',', ':'))
+    payload = json.dumps({'features': names, 'lexicon': lexicon, **trained}, separators=(',', ':'))
     head = {
         'format': FORMAT, 'sha256': hashlib.sha256(payload.encode()).hexdigest(), 'made_by': 'scripts/classifier/train.py',
         'seed': arguments.seed, 'rows': len(rows), 'sources': sorted({row['source'] for row in rows}),
@@ -147,7 +211,7 @@ def read(path):
     with open(path) as lines:
         head, payload = lines.read().splitlines()
     assert json.loads(head)['format'] == FORMAT
-    return json.loads(payload)['heads']
+    return json.loads(payload)
 
 
 # Prompts of our own, with what could be read differently: escapes, characters beyond ASCII, options, tools, length.
@@ -167,10 +231,12 @@ SAMPLES = [
 
 
 def fixture(path):
-    heads, cases = read(os.path.join(os.path.dirname(path), 'weights.json')), []
+    weights, cases = read(os.path.join(os.path.dirname(path), 'weights.json')), []
     for text, tools in SAMPLES:
         vector = features.of_row({'prompt': text, 'tools': tools})
-        cases.append({'text': text, 'tools': tools, 'features': vector, 'logits': logits(heads, vector)})
+        cases.append({
+            'text': text, 'tools': tools, 'features': vector, 'logits': logits(weights['heads'], vector),
+            'traits': traits(weights['traits'], vector)})
     with open(path, 'w') as out:
         out.write('[\n' + ',\n'.join(json.dumps(case, ensure_ascii=False) for case in cases) + '\n]\n')
 
@@ -191,8 +257,7 @@ def main():
     rows = list(chosen(load(arguments.data), arguments))
     if not rows:
         sys.exit(f'train.py: no rows in {arguments.data}')
-    heads = train(rows, arguments.seed)
-    write(arguments.out, heads, arguments, rows)
+    write(arguments.out, train(rows, arguments.seed), arguments, rows)
     print(f'{arguments.out}: {len(rows)} rows, {os.path.getsize(arguments.out)} bytes')
 
 

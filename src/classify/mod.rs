@@ -11,6 +11,7 @@
 mod features;
 mod form;
 mod text;
+mod traits;
 mod weights;
 
 pub use crate::tier::{Judged, Logits, Reason};

@@ -55,8 +55,9 @@ fn rust_counts_and_sums_as_the_training_script_does() {
         {
             assert_eq!(ours, theirs, "{name} of {}", case["text"]);
         }
-        let Logits { quality: [haiku, sonnet, opus], familiar } = weights.logits(&features);
+        let Logits { quality: [haiku, sonnet, opus], familiar, traits } = weights.logits(&features);
         assert_eq!(Value::from(vec![haiku, sonnet, opus, familiar]), case["logits"], "{}", case["text"]);
+        assert_eq!(Value::from(traits.to_vec()), case["traits"], "{}", case["text"]);
     }
 }
 
@@ -81,13 +82,13 @@ fn weights_that_were_cut_changed_or_made_for_something_else_are_refused() {
     assert!(told("").contains("two lines"));
     assert!(told(&whole[..whole.len() - 40]).contains("does not match its SHA-256"));
     assert!(told(&whole.replacen("prove", "probe", 1)).contains("does not match its SHA-256"));
-    assert!(told(&whole.replacen("tercet-classifier-2", "tercet-classifier-9", 1)).contains("-9"));
+    assert!(told(&whole.replacen("tercet-classifier-3", "tercet-classifier-9", 1)).contains("-9"));
     assert!(told(&"x".repeat(2 << 20)).contains("1 MiB"));
     let (_, payload) = whole.split_once('\n').unwrap();
     let resealed = |payload: &str| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, payload.as_bytes());
         let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{{\"format\": \"tercet-classifier-2\", \"sha256\": \"{digest}\"}}\n{payload}\n")
+        format!("{{\"format\": \"tercet-classifier-3\", \"sha256\": \"{digest}\"}}\n{payload}\n")
     };
     let payload = payload.trim_end();
     assert_eq!(Weights::parse(&resealed(payload)).unwrap().version(), weights().version());
@@ -97,6 +98,9 @@ fn weights_that_were_cut_changed_or_made_for_something_else_are_refused() {
     assert!(told(&resealed(&written.to_string())).contains("leads nowhere"), "a loop");
     written["heads"]["haiku"][0][0][0][2] = (-200).into();
     assert!(told(&resealed(&written.to_string())).contains("leads nowhere"), "a leaf that is not there");
+    let mut written: Value = serde_json::from_str(payload).unwrap();
+    written["traits"]["factors"][0][0] = (1 << 21).into();
+    assert!(told(&resealed(&written.to_string())).contains("other traits"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The trained weights: boosted trees for each tier's quality and for how familiar a request is, read from a file that
-//! proves to be whole.
+//! The trained weights: boosted trees for each tier's quality and for how familiar a request is, and what its traits are
+//! made of, read from a file that proves to be whole.
 //!
 //! The file is two lines of JSON: a head with the format and the SHA-256 of the second line, and the trees. It is made
 //! by `scripts/classifier/train.py`. Everything is checked at load, so that reading a tree later cannot fail.
@@ -14,6 +14,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::features::{FNV_SEED, Features, LEXICON_AT, NAMES, fnv};
+use super::traits::Traits;
 use crate::tier::Logits;
 
 /// Trained weights; immutable.
@@ -22,6 +23,7 @@ pub struct Weights {
     version: String,
     pub(super) lexicon: Lexicon,
     forest: Forest,
+    traits: Traits,
 }
 
 /// Which words belong to which class, by hash.
@@ -74,6 +76,7 @@ struct Payload {
     features: Vec<String>,
     lexicon: BTreeMap<String, Vec<String>>,
     heads: WrittenHeads,
+    traits: Traits,
 }
 
 #[derive(Deserialize)]
@@ -122,11 +125,15 @@ impl Weights {
         if payload.features != NAMES {
             return Err(problem("made for other features"));
         }
+        if !payload.traits.are_sound() {
+            return Err(problem("made for other traits"));
+        }
         let heads = payload.heads;
         Ok(Self {
             version: digest.chars().take(VERSION_DIGITS).collect(),
             lexicon: Lexicon::of(&payload.lexicon)?,
             forest: Forest::of([&heads.haiku, &heads.sonnet, &heads.opus, &heads.familiar])?,
+            traits: payload.traits,
         })
     }
 
@@ -138,7 +145,7 @@ impl Weights {
 
     pub(super) fn logits(&self, features: &Features) -> Logits {
         let [haiku, sonnet, opus, familiar] = self.forest.sums(features);
-        Logits { quality: [haiku, sonnet, opus], familiar }
+        Logits { quality: [haiku, sonnet, opus], familiar, traits: self.traits.of(features) }
     }
 }
 
@@ -296,7 +303,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-const FORMAT: &str = "tercet-classifier-2";
+const FORMAT: &str = "tercet-classifier-3";
 const FILE_BYTES_MAX: usize = 1 << 20;
 const VERSION_DIGITS: usize = 12;
 const HEADS: usize = 4;

@@ -8,6 +8,7 @@ mod care;
 mod fingerprint;
 mod posterior;
 mod table;
+mod trend;
 mod trouble;
 mod written;
 

@@ -8,11 +8,13 @@
 //! on needs few outcomes, and a foreign one is not held to a model that is wrong about it.
 //!
 //! Within a workload the text still says which requests are harder; that is believed in part, and only as far as the
-//! model is: where it is not, a workload goes down whole or not at all. Sufficiency is a share of quality: what this workload would keep of the best tier's quality if every
-//! request at most as hard as this one went to the cheaper tier and the others as asked.
+//! model is: where it is not, a workload goes down whole or not at all. So does the trend that the workload's own outcomes
+//! showed along the traits of its requests (`trend`). Sufficiency is a share of quality: what this workload would keep of
+//! the best tier's quality if every request at most as hard as this one went to the cheaper tier and the others as asked.
 
 use serde::{Deserialize, Serialize};
 
+use super::trend::{Trend, Trends};
 use crate::tier::Logits;
 
 /// Sums over the outcomes of one workload; tiers from haiku to opus.
@@ -34,6 +36,9 @@ pub struct Tally {
     /// Weighted sum of how familiar the requests were to the model, 0 to 1 each; 0 in files written before it was told.
     #[serde(default)]
     familiar: f64,
+    /// What was seen along the traits of requests; nothing in files written before they had any.
+    #[serde(default)]
+    trends: Trends,
 }
 
 /// What is believed of a workload.
@@ -51,6 +56,8 @@ pub struct Posterior {
     spread: [f64; 2],
     /// Weight of outcomes behind it, by tier.
     seen: [f64; 3],
+    /// What the outcomes showed along the traits of requests.
+    trend: Trend,
 }
 
 impl Tally {
@@ -61,6 +68,7 @@ impl Tally {
         *good += weight * score.clamp(0.0, 1.0);
         self.judged += weight;
         self.familiar += weight * sigmoid(natural(logits.familiar));
+        self.trends.learn(tier, score.clamp(0.0, 1.0), weight, &logits.traits);
         let logits = logits.quality.map(natural);
         for (sum, logit) in self.expected.iter_mut().zip(logits) {
             *sum += weight * sigmoid(logit);
@@ -101,6 +109,7 @@ impl Tally {
         sane && below(&self.good, &self.seen)
             && below(&self.expected, &[self.judged; 3])
             && self.familiar <= self.judged + 1e-6
+            && self.trends.is_sound(2.0 * WEIGHT_MAX)
             && (self.seen.iter().sum::<f64>() - self.judged).abs() < 1e-3
             && self.logits.iter().chain(&self.squares).all(|sum| sum.is_finite())
     }
@@ -112,6 +121,7 @@ impl Tally {
         for sum in sums.chain(&mut self.logits).chain(&mut self.squares).chain(whole) {
             *sum /= 2.0;
         }
+        self.trends.halve();
     }
 
     /// Returns what to believe, given what is believed of the wider workload.
@@ -136,6 +146,7 @@ impl Tally {
             logits,
             spread: self.spread(logits),
             seen: self.seen,
+            trend: self.trends.trend(),
         };
         let priors = model.iter().zip(&foreign).zip(self.seen.iter().zip(&self.good));
         let places = posterior.mean.iter_mut().zip(&mut posterior.deviation);
@@ -179,8 +190,12 @@ impl Posterior {
     #[must_use]
     pub fn quality(&self, logits: &Logits) -> [f64; 3] {
         let mut quality = self.mean;
-        for ((value, logit_now), usual) in quality.iter_mut().zip(logits.quality).zip(self.logits) {
-            *value = sigmoid(logit(*value) + TEXT_SHARE * self.trust * (natural(logit_now) - usual));
+        let text = logits.quality.into_iter().zip(self.logits);
+        for ((value, (logit_now, usual)), shift) in
+            quality.iter_mut().zip(text).zip(self.trend.shifts(&logits.traits))
+        {
+            let by_text = sigmoid(logit(*value) + TEXT_SHARE * self.trust * (natural(logit_now) - usual));
+            *value = (by_text + shift).clamp(0.0, 1.0);
         }
         quality
     }
@@ -197,16 +212,20 @@ impl Posterior {
         let lower = (ratio - CAUTION * unsure).clamp(0.02, 1.0);
         // Where all of the workload could go, how hard one request is does not matter.
         let apart = logit(top) - logit((top * lower).clamp(0.02, 0.98));
-        let spread = *self.spread.get(tier)?;
-        let hardness =
-            (*gaps(logits.quality.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?) / spread;
+        let text = TEXT_SHARE * self.trust;
+        let by_text = *gaps(logits.quality.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?;
+        let (trend, trend_spread) = self.trend.gap(tier, &logits.traits);
+        // The trend is in quality; so much a logit is where this tier stands.
+        let steep = mean * (1.0 - mean);
+        let spread = (text * self.spread.get(tier)?).hypot(trend_spread / steep).max(f64::MIN_POSITIVE);
+        let hardness = (text * by_text + trend / steep) / spread;
         let rank = between(RANK_MIN, 1.0, sigmoid(hardness / LOGISTIC));
         // As far as the text is not believed, any request may be the hardest.
         let easier = between(1.0, rank, self.trust);
         let slices = f64::from(SLICES);
         let lost = (0..SLICES).map(f64::from).map(|slice| {
             let middle = logit((slice + 0.5) / slices) * LOGISTIC;
-            let there = sigmoid(logit(top) - apart - TEXT_SHARE * self.trust * spread * middle);
+            let there = sigmoid(logit(top) - apart - spread * middle);
             let taken = (easier * slices - slice).clamp(0.0, 1.0);
             (1.0 - there / top).max(0.0) * taken / slices
         });
@@ -265,7 +284,7 @@ const MODEL_LEAD: f64 = 3.0;
 /// How much of its order within a workload is believed where the requests are strange to it.
 const STRANGE_SHARE: f64 = 0.5;
 /// How much of the text's differences within a workload is believed, where the model is.
-const TEXT_SHARE: f64 = 0.4;
+const TEXT_SHARE: f64 = 0.35;
 /// The lower bound lies this many standard deviations below the mean: errors of workloads average out over a tenant.
 const CAUTION: f64 = 0.5;
 /// Outcomes of a tier from which on it is judged by them.

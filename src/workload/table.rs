@@ -271,6 +271,6 @@ impl Tenant {
 const OUTCOMES_MIN: f64 = 5.0;
 /// Weight from which on a narrower workload speaks in place of a wider one.
 const NARROW_MIN: f64 = 45.0;
-/// Tenants, and workloads of each; about 400 bytes a workload.
+/// Tenants, and workloads of each; about 900 bytes a workload.
 const TENANTS_MAX: usize = 1_024;
 const WORKLOADS_MAX: usize = 4_096;

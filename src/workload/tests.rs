@@ -3,7 +3,7 @@
 use super::*;
 use crate::tier::Logits;
 
-const LOGITS: Logits = Logits { quality: [10_000, 12_000, 20_000], familiar: 40_000 };
+const LOGITS: Logits = Logits { quality: [10_000, 12_000, 20_000], familiar: 40_000, traits: [0; 4] };
 
 fn judged() -> Judged {
     Judged { hinted: None, formed: None, logits: LOGITS }

@@ -8,7 +8,7 @@ const LOGITS: Logits = of([0, 5_000, 10_000]);
 
 /// Of a request that is familiar to the model.
 const fn of(quality: [i32; 3]) -> Logits {
-    Logits { quality, familiar: 50_000 }
+    Logits { quality, familiar: 50_000, traits: [0; 4] }
 }
 
 fn taught(outcomes: &[(usize, f64)]) -> Tally {
@@ -63,12 +63,12 @@ fn a_strange_workload_goes_down_whole_or_not_at_all() {
     let mut tally = Tally::default();
     for outcome in 0..200 {
         let quality = if outcome % 2 == 0 { [10_000, 15_000, 20_000] } else { [-10_000, 0, 10_000] };
-        let logits = Logits { quality, familiar: -60_000 };
+        let logits = Logits { quality, familiar: -60_000, traits: [0; 4] };
         tally.learn(0, 0.6, 1.0, &logits);
         tally.learn(2, 0.9, 1.0, &logits);
     }
     let posterior = tally.posterior(None);
-    let easiest = Logits { quality: [60_000, 60_000, 60_000], familiar: -60_000 };
+    let easiest = Logits { quality: [60_000, 60_000, 60_000], familiar: -60_000, traits: [0; 4] };
     assert!(posterior.sufficiency(0, &easiest).unwrap() < 0.9, "{posterior:?}");
 }
 
@@ -124,8 +124,9 @@ proptest! {
         outcomes in proptest::collection::vec((0usize..3, 0.0f64..=1.0, 0.0f64..=1.0), 0..300),
         quality in proptest::array::uniform3(any::<i32>()),
         familiar in any::<i32>(),
+        traits in proptest::array::uniform4(any::<i32>()),
     ) {
-        let logits = Logits { quality, familiar };
+        let logits = Logits { quality, familiar, traits };
         let mut tally = Tally::default();
         for (tier, score, weight) in &outcomes {
             tally.learn(*tier, *score, *weight, &logits);

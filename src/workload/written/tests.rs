@@ -11,7 +11,12 @@ fn taught() -> Workloads {
     for tenant in ["acme", "rival"] {
         for tier in 0..3 {
             let outcome = Outcome { tier, score: 0.75, weight: 1.0 };
-            workloads.learn(tenant, &prints, &Logits { quality: [1, 2, 3], familiar: 4 }, outcome);
+            workloads.learn(
+                tenant,
+                &prints,
+                &Logits { quality: [1, 2, 3], familiar: 4, traits: [5; 4] },
+                outcome,
+            );
         }
     }
     workloads
