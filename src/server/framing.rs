@@ -8,8 +8,8 @@
 use memchr::memchr;
 
 use super::Refusal;
-use super::chunked::Chunked;
 use super::frames::Frames;
+use crate::wire::chunked::Chunked;
 
 /// Where a connection's bytes stand.
 #[derive(Debug)]

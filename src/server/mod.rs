@@ -9,7 +9,6 @@
 //! connections 75 s; an answer nobody takes 120 s; 100 streams per connection; HTTP/2 frames that ask nothing 1,000 at once
 //! and 100 a second.
 
-mod chunked;
 mod coalesce;
 mod connection;
 mod frames;

@@ -1,15 +1,10 @@
-//! Opening connections, and knowing afterwards what came over each.
-//!
-//! A connection counts the bytes of answers read from it, after TLS. hyper copies a connection's extra data
-//! once before it hands a request over; [`Boarding`] notes the count at that moment, so that a failed attempt
-//! can tell for certain whether its connection had served before and whether any byte of *its* answer came.
+//! Opening connections, plain or with TLS.
 
 use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,15 +17,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::{BodyProblem, UpstreamProblem};
-
-/// What has come over one connection.
-#[derive(Debug, Default)]
-pub(super) struct ConnectionTrace {
-    read_bytes: AtomicU64,
-}
 
 /// Connects TCP and TLS within one deadline.
 #[derive(Clone)]
@@ -39,17 +29,10 @@ pub(super) struct Connector {
     timeout: Duration,
 }
 
-/// A connection that counts what it reads.
-pub(super) struct Traced {
-    inner: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
-    trace: Arc<ConnectionTrace>,
-}
-
-impl ConnectionTrace {
-    /// Returns the bytes of answers read so far, heads and framing included, TLS excluded.
-    pub(super) fn read_bytes(&self) -> u64 {
-        self.read_bytes.load(Ordering::Acquire)
-    }
+/// A connection; what is larger for TLS lies apart.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TokioIo<TokioIo<TcpStream>>>>),
 }
 
 impl Connector {
@@ -62,56 +45,59 @@ impl Connector {
     }
 
     /// Opens a connection.
-    pub(super) async fn connect(&self, target: Uri) -> Result<Traced, BodyProblem> {
+    pub(super) async fn connect(&self, target: Uri) -> Result<Stream, BodyProblem> {
         let mut inner = self.inner.clone();
         poll_fn(|context| inner.poll_ready(context)).await?;
         let connecting = tokio::time::timeout(self.timeout, inner.call(target));
         let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(Traced { inner: TokioIo::new(stream), trace: Arc::default() })
+        Ok(match stream {
+            MaybeHttpsStream::Http(plain) => Stream::Plain(plain.into_inner()),
+            MaybeHttpsStream::Https(tls) => Stream::Tls(Box::new(tls.into_inner())),
+        })
     }
 }
 
-impl Traced {
-    pub(super) fn trace(&self) -> Arc<ConnectionTrace> {
-        Arc::clone(&self.trace)
-    }
-}
-
-impl AsyncRead for Traced {
+impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        let read = buffer.filled().len().saturating_sub(before);
-        if read > 0 {
-            self.trace.read_bytes.fetch_add(read as u64, Ordering::Release);
+        match &mut *self {
+            Self::Plain(plain) => Pin::new(plain).poll_read(context, buffer),
+            Self::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         }
-        polled
     }
 }
 
-impl AsyncWrite for Traced {
+impl AsyncWrite for Stream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        match &mut *self {
+            Self::Plain(plain) => Pin::new(plain).poll_write(context, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        match &mut *self {
+            Self::Plain(plain) => Pin::new(plain).poll_flush(context),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        match &mut *self {
+            Self::Plain(plain) => Pin::new(plain).poll_shutdown(context),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
     fn poll_write_vectored(
@@ -119,7 +105,10 @@ impl AsyncWrite for Traced {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        match &mut *self {
+            Self::Plain(plain) => Pin::new(plain).poll_write_vectored(context, slices),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+use super::fault::Fault;
 use super::line::Line;
 
 /// How far an attempt got.
@@ -79,9 +80,9 @@ impl UpstreamFailure {
     }
 
     /// A body that broke off.
-    pub(super) fn cut(error: &hyper::Error) -> Self {
-        if let Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) = innermost_io(error) {
-            let message = format!("the upstream's answer is not sound HTTP: {error}");
+    pub(super) fn cut(fault: &Fault) -> Self {
+        if let Fault::Unsound(what) = fault {
+            let message = format!("the upstream's answer is not sound HTTP: {what}");
             return Self::new(Phase::Stream, FailureKind::Protocol, message);
         }
         let message = "the upstream broke its answer off before the end";
@@ -106,40 +107,35 @@ impl UpstreamFailure {
         Self::new(Phase::Stream, FailureKind::Reset, "the answer was not read to its end")
     }
 
-    /// An answer we refuse to pass on.
-    pub(super) fn unsound(what: &str) -> Self {
-        Self::new(Phase::Wait, FailureKind::Protocol, format!("the upstream's answer is refused: {what}"))
-    }
-
-    /// Sorts what the client library reports; the flag says that the connection had merely gone stale.
-    pub(super) fn sorted(cause: &hyper::Error, line: &Line, host: &str) -> (Self, bool) {
+    /// Sorts what a connection met; the flag says that it had merely gone stale.
+    pub(super) fn sorted(fault: &Fault, line: &Line, host: &str) -> (Self, bool) {
         let reused = line.reused();
-        if cause.is_canceled() {
-            // The request was handed back unwritten: the connection ended while it was still queued.
-            let message = format!("the kept connection to {host} closed before the request was written");
-            let mut failure = Self::new(Phase::Write, FailureKind::Reset, message);
-            failure.retryable = true;
-            return (failure, reused);
-        }
-        if cause.is_user() {
+        match fault {
+            Fault::Unwritten => {
+                let message = format!("the kept connection to {host} closed before the request was written");
+                let mut failure = Self::new(Phase::Write, FailureKind::Reset, message);
+                failure.retryable = true;
+                (failure, reused)
+            }
             // The cause is a body of ours, or the client's connection; what it says is meant for clients.
-            let said = cause.source().map(ToString::to_string);
-            let message = said
-                .unwrap_or_else(|| "the client's request body broke off while it was being sent".to_owned());
-            return (Self::new(Phase::Write, FailureKind::Request, message), false);
+            Fault::Body(problem) => {
+                (Self::new(Phase::Write, FailureKind::Request, problem.to_string()), false)
+            }
+            Fault::TooLarge => {
+                let message = "the head of the upstream's answer exceeds 256 KiB or 100 headers";
+                (Self::new(Phase::Wait, FailureKind::TooLarge, message), false)
+            }
+            Fault::Unsound(what) => {
+                let message =
+                    format!("{host} did not answer with sound HTTP: {what}; is upstream.base_url right?");
+                (Self::new(Phase::Wait, FailureKind::Protocol, message), false)
+            }
+            Fault::Ended { asked } => {
+                let phase = if *asked { Phase::Wait } else { Phase::Write };
+                let message = format!("{host} closed the connection without a complete answer");
+                (Self::new(phase, FailureKind::Reset, message), reused && line.silent())
+            }
         }
-        if cause.is_parse_too_large() {
-            let message = "the head of the upstream's answer exceeds 256 KiB or 100 headers";
-            return (Self::new(Phase::Wait, FailureKind::TooLarge, message), false);
-        }
-        if cause.is_parse() {
-            let message =
-                format!("{host} did not answer with sound HTTP: {cause}; is upstream.base_url right?");
-            return (Self::new(Phase::Wait, FailureKind::Protocol, message), false);
-        }
-        let phase = if cause.is_body_write_aborted() { Phase::Write } else { Phase::Wait };
-        let message = format!("{host} closed the connection without a complete answer");
-        (Self::new(phase, FailureKind::Reset, message), reused && line.silent())
     }
 
     /// Sorts why no connection could be made.

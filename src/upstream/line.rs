@@ -1,78 +1,182 @@
-//! One connection to the upstream, worked by the task that uses it, and the pool where it rests in between.
+//! A connection to the upstream, driven by whoever waits for what comes over it: first for the head of an answer,
+//! then for its body.
 //!
-//! A connection has no task of its own: whoever sends a request or reads an answer drives it, so that a request and the
-//! events of a stream change tasks nowhere (a client that hands frames from task to task took 15,000 instructions more
-//! a request). While it is driven, what it hands over is looked for right after; nobody needs to be woken for that, so
-//! those polls go without a waker. One that rests is looked at when it is taken out again, and closed after a minute.
+//! It has no task of its own, and no memory while nothing comes: what is read into is taken when it is polled, and given
+//! up where nothing was there, as most streams wait most of the time. One that rests is looked at when it is taken out
+//! again, and closed after a minute.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connect::{ConnectionTrace, Traced};
+use super::connect::Stream;
+use super::fault::Fault;
+use super::incoming::{Arrived, Heading, Remaining};
+use super::outgoing::{Outcome, Outgoing};
 
 /// A connection that is in use by one request.
 pub(super) struct Line {
-    sender: SendRequest<RequestBody>,
-    connection: Pin<Box<Connection<TokioIo<Traced>, RequestBody>>>,
-    trace: Arc<ConnectionTrace>,
-    /// What had been read of it when its request was handed over.
-    read_before: u64,
+    stream: Stream,
+    /// The request, until it is wholly written.
+    outgoing: Option<Box<Outgoing>>,
+    /// The head of the answer, as far as it has come.
+    heading: Heading,
+    method: Method,
+    /// What of the answer's body was read and not handed on.
+    unread: Bytes,
+    /// How much is read at once.
+    read_bytes: usize,
+    /// An earlier answer came over it.
+    reused: bool,
+    /// Nothing has come since the request was handed over.
+    silent: bool,
+    /// It takes no more of the request.
+    broken: bool,
+    /// It may not be used again.
+    spoiled: bool,
 }
-
-/// An answer that is awaited.
-pub(super) type Awaited = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 impl Line {
     /// Makes a connection of a stream.
-    pub(super) async fn over(stream: Traced) -> hyper::Result<Self> {
-        let trace = stream.trace();
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(ANSWER_HEAD_MAX_BYTES).handshake(TokioIo::new(stream)).await?;
-        Ok(Self { sender, connection: Box::pin(connection), trace, read_before: 0 })
+    pub(super) fn over(stream: Stream) -> Self {
+        Self {
+            stream,
+            outgoing: None,
+            heading: Heading::default(),
+            method: Method::GET,
+            unread: Bytes::new(),
+            read_bytes: READ_LEAST_BYTES,
+            reused: false,
+            silent: true,
+            broken: false,
+            spoiled: false,
+        }
     }
 
-    /// Hands a request over; nothing is sent before the connection is driven.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) -> Awaited {
-        self.read_before = self.trace.read_bytes();
-        Box::pin(self.sender.send_request(request))
+    /// Hands a request over; nothing is sent before the connection is polled.
+    pub(super) fn send(&mut self, request: Request<RequestBody>) {
+        self.silent = true;
+        self.method = request.method().clone();
+        self.outgoing = Some(Box::new(Outgoing::new(request)));
     }
 
-    /// Reads and writes what can be; true once the connection has ended.
-    pub(super) fn drive(&mut self, context: &mut Context<'_>) -> bool {
-        // How it ended is told to whoever waits for an answer or its body.
-        self.connection.as_mut().poll(context).is_ready()
-    }
-
-    /// Drives the connection until the head of the answer is there.
+    /// Writes what can be, and reads until the head of the answer is there.
     pub(super) fn poll_head(
         &mut self,
-        awaited: &mut Awaited,
         context: &mut Context<'_>,
-    ) -> Poll<hyper::Result<Response<Incoming>>> {
-        self.drive(context);
-        awaited.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    ) -> Poll<Result<(Response<()>, Remaining), Fault>> {
+        self.write(context)?;
+        loop {
+            let reading = pin!(self.stream.read_buf(room(self.heading.bytes_mut()))).poll(context);
+            let Poll::Ready(read) = reading else {
+                self.heading.give_up_room();
+                return Poll::Pending;
+            };
+            if !read.is_ok_and(|read| read > 0) {
+                return Poll::Ready(Err(self.ended()));
+            }
+            self.silent = false;
+            if let Some(Arrived { head, remaining, behind, lasts }) = self.heading.read(&self.method)? {
+                self.heading = Heading::default();
+                (self.unread, self.spoiled) = (behind, self.spoiled || !lasts);
+                return Poll::Ready(Ok((head, remaining)));
+            }
+        }
+    }
+
+    /// Reads the next piece of an answer's body; none once it is over.
+    pub(super) fn poll_body(
+        &mut self,
+        remaining: &mut Remaining,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Fault>>> {
+        self.write(context)?;
+        loop {
+            match remaining.piece(&mut self.unread) {
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if remaining.is_over() => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            match ready!(self.poll_read(context)) {
+                Ok(true) => {}
+                Ok(false) if matches!(remaining, Remaining::ToTheEnd) => *remaining = Remaining::Length(0),
+                _ => return Poll::Ready(Some(Err(self.ended()))),
+            }
+        }
+    }
+
+    /// Reads what is there; false at the connection's end.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut buffer = BytesMut::with_capacity(self.read_bytes);
+        let read = ready!(pin!(self.stream.read_buf(&mut buffer)).poll(context))?;
+        // What is small is kept in no more memory than it needs: whoever it is for may be slow to take it.
+        self.unread = match read * 2 < self.read_bytes {
+            true => Bytes::copy_from_slice(&buffer),
+            false => buffer.freeze(),
+        };
+        self.read_bytes = match read {
+            _ if read == self.read_bytes => (self.read_bytes * 2).min(READ_MOST_BYTES),
+            _ if read * 4 < self.read_bytes => (self.read_bytes / 2).max(READ_LEAST_BYTES),
+            _ => self.read_bytes,
+        };
+        Poll::Ready(Ok(read > 0))
+    }
+
+    /// Writes what can be of the request. What it meets an end with is told by reading, where an answer may still be.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Fault> {
+        let Some(outgoing) = self.outgoing.as_mut().filter(|_| !self.broken) else { return Ok(()) };
+        match outgoing.poll(&mut self.stream, context) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.outgoing = None,
+            Poll::Ready(Err(Outcome::Broken)) => self.broken = true,
+            Poll::Ready(Err(Outcome::Body(fault))) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> Fault {
+        match &self.outgoing {
+            Some(outgoing) if self.silent && !outgoing.has_begun() => Fault::Unwritten,
+            outgoing => Fault::Ended { asked: outgoing.is_none() },
+        }
     }
 
     /// Whether an earlier answer came over the connection.
     pub(super) fn reused(&self) -> bool {
-        self.read_before > 0
+        self.reused
     }
 
     /// Whether nothing was read since the request was handed over.
     pub(super) fn silent(&self) -> bool {
-        self.read_before == self.trace.read_bytes()
+        self.silent
     }
+
+    /// Whether nothing came that nobody asked for, and the connection stands.
+    fn is_quiet(&mut self) -> bool {
+        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Whether another request may be sent over it once an answer was read to its end.
+    fn is_fit(&mut self) -> bool {
+        !self.spoiled && self.outgoing.is_none() && self.unread.is_empty() && self.is_quiet()
+    }
+}
+
+/// Returns the buffer with room for one more read.
+fn room(bytes: &mut BytesMut) -> &mut BytesMut {
+    bytes.reserve(READ_LEAST_BYTES);
+    bytes
 }
 
 /// Connections that rest between two requests.
@@ -91,8 +195,7 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Line> {
         loop {
             let (since, mut line) = self.resting().lines.pop_back()?;
-            let is_over = line.drive(&mut Context::from_waker(Waker::noop()));
-            if !is_over && line.sender.is_ready() && since.elapsed() < IDLE_TIMEOUT {
+            if since.elapsed() < IDLE_TIMEOUT && line.is_quiet() {
                 return Some(line);
             }
         }
@@ -100,10 +203,10 @@ impl Pool {
 
     /// Puts a connection to rest whose answer was read to its end; one that cannot be used again is closed.
     pub(super) fn put(self: &Arc<Self>, mut line: Line) {
-        let is_over = line.drive(&mut Context::from_waker(Waker::noop()));
-        if is_over || !line.sender.is_ready() {
+        if !line.is_fit() {
             return;
         }
+        line.reused = true;
         let mut resting = self.resting();
         resting.lines.push_back((Instant::now(), line));
         let beyond = if resting.lines.len() > RESTING_MAX { resting.lines.pop_front() } else { None };
@@ -146,5 +249,7 @@ async fn watch(pool: Weak<Pool>) {
 const RESTING_MAX: usize = 1024;
 /// How long one may rest; shorter than upstreams usually wait, so that few are met stale.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest head of an answer; also the largest single read.
-const ANSWER_HEAD_MAX_BYTES: usize = 256 * 1024;
+/// Least that is read at once; most streams have less.
+const READ_LEAST_BYTES: usize = 8 * 1024;
+/// Most that is read at once, of answers that come faster than they are read.
+const READ_MOST_BYTES: usize = 128 * 1024;

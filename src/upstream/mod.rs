@@ -2,7 +2,8 @@
 //!
 //! Requests go out over a pool of kept HTTP/1.1 connections, plain or TLS. One second attempt is made, and
 //! only where the first met a kept connection that had gone stale: reused, with no byte of an answer read.
-//! Redirects are handed back as they are, never followed; interim answers (1xx) are skipped, 101 is a failure.
+//! Redirects are handed back as they are, never followed; interim answers (1xx) are skipped, 101 is a failure. Answers are
+//! read strictly: one whose end could be told in two ways is a failure ([`incoming`]).
 //! What to send and what a failure means for the caller is decided by the pipeline; nothing here reads a body.
 //!
 //! Limits: 1024 idle connections, 60 s idle each; an answer's head 256 KiB and 100 headers.
@@ -12,8 +13,11 @@ mod body;
 mod breaker;
 mod connect;
 mod failure;
+mod fault;
 mod headroom;
+mod incoming;
 mod line;
+mod outgoing;
 mod path;
 mod timed;
 
@@ -23,11 +27,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::{Request, Response, Uri, Version};
 use tokio::time::Instant;
 
 pub use allowance::Allowance;
@@ -40,7 +42,9 @@ pub use timed::TimedBody;
 
 use body::Movement;
 use connect::Connector;
-use line::{Awaited, Line, Pool};
+use fault::Fault;
+use incoming::Remaining;
+use line::{Line, Pool};
 
 /// One upstream and its pool of connections; cheap to share behind an `Arc`.
 pub struct Upstream {
@@ -150,19 +154,16 @@ impl Upstream {
         let counted = |failure: UpstreamFailure| UpstreamFailure { attempts, ..failure };
         let movement = request.body().movement();
         let mut line = self.line().await.map_err(|failure| (counted(failure), false))?;
-        let mut awaited = line.send(request);
-        let response = match self.head(&mut line, &mut awaited, &movement).await {
+        line.send(request);
+        let (head, remaining) = match self.head(&mut line, &movement).await {
             None => return Err((counted(UpstreamFailure::late(self.first_byte_timeout)), false)),
-            Some(Err(error)) => {
-                let (failure, stale) = UpstreamFailure::sorted(&error, &line, self.authority.as_str());
+            Some(Err(fault)) => {
+                let (failure, stale) = UpstreamFailure::sorted(&fault, &line, self.authority.as_str());
                 return Err((counted(failure), stale));
             }
-            Some(Ok(response)) => response,
+            Some(Ok(arrived)) => arrived,
         };
-        if let Some(fault) = fault(response.status(), response.headers()) {
-            return Err((counted(UpstreamFailure::unsound(fault)), false));
-        }
-        let response = response.map(|body| TimedBody::new(body, line, &self.pool, self.idle_timeout));
+        let response = head.map(|()| TimedBody::new(remaining, line, &self.pool, self.idle_timeout));
         Ok(Answer { response, attempts })
     }
 
@@ -181,20 +182,19 @@ impl Upstream {
         })?;
         let unconnected = |error: BodyProblem| UpstreamFailure::unconnected(&*error, self.authority.as_str());
         let stream = self.connector.connect(target).await.map_err(unconnected)?;
-        Line::over(stream).await.map_err(|error| unconnected(error.into()))
+        Ok(Line::over(stream))
     }
 
     /// Waits for the head; `None` once the first-byte timeout has passed since the request last moved.
     async fn head(
         &self,
         line: &mut Line,
-        awaited: &mut Awaited,
         movement: &Movement,
-    ) -> Option<hyper::Result<Response<Incoming>>> {
+    ) -> Option<Result<(Response<()>, Remaining), Fault>> {
         let mut since = Instant::now();
         loop {
             let deadline = since + self.first_byte_timeout;
-            let head = poll_fn(|context| line.poll_head(awaited, context));
+            let head = poll_fn(|context| line.poll_head(context));
             if let Ok(head) = tokio::time::timeout_at(deadline, head).await {
                 return Some(head);
             }
@@ -231,10 +231,6 @@ impl Upstream {
             head.headers.remove(framing);
         }
         head.headers.insert(HOST, self.host.clone());
-        let bodiless = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
-        if body.is_end_stream() && !bodiless {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
         Ok(Request::from_parts(head, body))
     }
 }
@@ -252,23 +248,6 @@ fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
     Some(copy)
-}
-
-/// Names what makes an answer's head unfit to pass on; two readings of its length are one too many.
-fn fault(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Some("it switches protocols, which was not asked for");
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let (coding, lengths) = (codings.next(), headers.get_all(CONTENT_LENGTH).iter().count());
-    match coding {
-        _ if lengths > 1 => Some("it gives its length twice"),
-        Some(_) if lengths > 0 => Some("it has both content-length and transfer-encoding"),
-        Some(coding) if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Some("its transfer-encoding is not chunked alone")
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

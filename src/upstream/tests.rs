@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use http::StatusCode;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::config;
+
+mod lines;
 
 /// What one accepted connection does for each request in turn: the bytes it answers with, then what follows.
 type Script = &'static [(&'static str, Then)];

@@ -7,20 +7,21 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::UpstreamFailure;
+use super::fault::Fault;
+use super::incoming::Remaining;
 use super::line::{Line, Pool};
 
 /// The body of an answer; fails where the upstream falls silent, and visibly where it is cut.
 pub struct TimedBody {
-    inner: Incoming,
+    remaining: Remaining,
     /// Until the body is read to its end, or its connection has ended.
     line: Option<Line>,
     pool: Arc<Pool>,
@@ -29,35 +30,31 @@ pub struct TimedBody {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-type Read = Option<Result<Frame<Bytes>, hyper::Error>>;
-
 impl TimedBody {
-    pub(super) fn new(inner: Incoming, line: Line, pool: &Arc<Pool>, idle_timeout: Duration) -> Self {
+    pub(super) fn new(remaining: Remaining, line: Line, pool: &Arc<Pool>, idle_timeout: Duration) -> Self {
         let pool = Arc::clone(pool);
         let mut body =
-            Self { inner, line: Some(line), pool, idle_timeout, moved: Instant::now(), alarm: None };
-        body.rest_at_end(body.inner.is_end_stream());
+            Self { remaining, line: Some(line), pool, idle_timeout, moved: Instant::now(), alarm: None };
+        body.rest_at_end();
         body
     }
 
-    /// Reads what was handed over already, or drives the connection for more.
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Read> {
-        let unwoken = &mut Context::from_waker(Waker::noop());
-        let mut read = Pin::new(&mut self.inner).poll_frame(unwoken);
-        if let (Poll::Pending, Some(line)) = (&read, &mut self.line) {
-            if line.drive(context) {
-                self.line = None;
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let Some(line) = &mut self.line else { return Poll::Ready(None) };
+        let read = ready!(line.poll_body(&mut self.remaining, context));
+        match &read {
+            Some(Err(_)) => self.line = None,
+            Some(Ok(_)) => {
+                self.rest_at_end();
             }
-            read = Pin::new(&mut self.inner).poll_frame(unwoken);
+            None => self.rest_at_end(),
         }
-        if let Poll::Ready(frame) = &read {
-            self.rest_at_end(frame.is_none() || self.inner.is_end_stream());
-        }
-        read
+        Poll::Ready(read)
     }
 
-    fn rest_at_end(&mut self, ended: bool) {
-        if let Some(line) = self.line.take_if(|_| ended) {
+    /// Gives the connection back once nothing more comes.
+    fn rest_at_end(&mut self) {
+        if let Some(line) = self.line.take_if(|_| self.remaining.is_over()) {
             self.pool.put(line);
         }
     }
@@ -87,7 +84,9 @@ impl Body for TimedBody {
         match self.read(context) {
             Poll::Ready(frame) => {
                 self.moved = Instant::now();
-                Poll::Ready(frame.map(|read| read.map_err(|error| UpstreamFailure::cut(&error))))
+                Poll::Ready(
+                    frame.map(|read| read.map(Frame::data).map_err(|fault| UpstreamFailure::cut(&fault))),
+                )
             }
             Poll::Pending if self.silent_too_long(context) => {
                 Poll::Ready(Some(Err(UpstreamFailure::silent(self.idle_timeout))))
@@ -97,11 +96,14 @@ impl Body for TimedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.line.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.remaining {
+            Remaining::Length(length) => SizeHint::with_exact(length),
+            Remaining::Chunks(_) | Remaining::ToTheEnd => SizeHint::default(),
+        }
     }
 }
 

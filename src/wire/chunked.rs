@@ -1,11 +1,14 @@
 //! A body in chunks, read for where it ends: RFC 9112 section 7.1 without its liberties.
 //!
 //! Sizes of at most 15 hexadecimal digits, no white space beside them, extensions of visible text, every line
-//! ended by CR LF. Chunks are found, not kept: the parser behind reads them again.
+//! ended by CR LF. A client's chunks are found, not kept, as the parser behind reads them again; of an upstream's the data
+//! is taken out.
+
+use bytes::{Buf, Bytes};
 
 /// Where in its chunks a body stands.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub struct Chunked {
     place: Place,
     /// Of the chunk that is being read.
     size: u64,
@@ -27,6 +30,7 @@ enum Place {
     Trailer,
     TrailerEnd,
     End,
+    Over,
 }
 
 impl Chunked {
@@ -34,7 +38,7 @@ impl Chunked {
     ///
     /// # Errors
     /// How many bytes are sound, and what is wrong with the one behind them, which is never data.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), (usize, &'static str)> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), (usize, &'static str)> {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
             if self.place == Place::Data {
@@ -53,6 +57,37 @@ impl Chunked {
             }
         }
         Ok((taken, false))
+    }
+
+    /// Takes the next piece of data out of `bytes`, as long as it is there; none where the body has ended or more has to be
+    /// read first, and then nothing but what follows the body is left of `bytes`.
+    ///
+    /// # Errors
+    /// What is wrong with a byte that is not data.
+    pub fn piece(&mut self, bytes: &mut Bytes) -> Result<Option<Bytes>, &'static str> {
+        let mut taken = 0;
+        while !self.has_ended() {
+            if self.place == Place::Data {
+                bytes.advance(taken);
+                let some = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len());
+                self.size -= some as u64;
+                if self.size == 0 {
+                    self.place = Place::DataEnd;
+                }
+                return Ok((some > 0).then(|| bytes.split_to(some)));
+            }
+            let Some(&byte) = bytes.get(taken) else { break };
+            self.step(byte)?;
+            taken += 1;
+        }
+        bytes.advance(taken);
+        Ok(None)
+    }
+
+    /// Tells whether the last byte was read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.place == Place::Over
     }
 
     /// Reads one byte that is not data; returns whether it was the body's last.
@@ -77,11 +112,11 @@ impl Chunked {
             }
             (Place::TrailerStart | Place::Trailer, _) => return Err("a trailer holds a control character"),
             (Place::TrailerEnd, b'\n') => Place::TrailerStart,
-            (Place::End, b'\n') => return Ok(true),
+            (Place::End, b'\n') => Place::Over,
             (Place::DataEnd, _) => return Err("a chunk is longer than its size"),
             _ => return Err("a chunk's line ends without CR LF"),
         };
-        Ok(false)
+        Ok(self.has_ended())
     }
 
     fn digit(&mut self, byte: u8) -> Result<Place, &'static str> {
@@ -107,3 +142,58 @@ const SIZE_MAX_DIGITS: usize = 15;
 const EXTENSION_MAX_BYTES: usize = 256;
 /// Longest trailers of one body.
 const TRAILERS_MAX_BYTES: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads a body that comes in pieces of a size; returns its data, what is left behind it, and the fault.
+    fn read(body: &[u8], size: usize) -> (Vec<u8>, Vec<u8>, Option<&'static str>) {
+        let (mut chunked, mut data) = (Chunked::default(), Vec::new());
+        let mut pieces = body.chunks(size.max(1));
+        for piece in pieces.by_ref() {
+            let mut bytes = Bytes::copy_from_slice(piece);
+            loop {
+                match chunked.piece(&mut bytes) {
+                    Ok(Some(some)) => data.extend_from_slice(&some),
+                    Ok(None) if chunked.has_ended() => {
+                        let left = pieces.fold(bytes.to_vec(), |left, piece| [&left, piece].concat());
+                        return (data, left, None);
+                    }
+                    Ok(None) => break,
+                    Err(fault) => return (data, Vec::new(), Some(fault)),
+                }
+            }
+        }
+        (data, Vec::new(), Some("unfinished"))
+    }
+
+    proptest! {
+        #[test]
+        fn the_data_comes_out_however_it_comes(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8),
+            size in 1_usize..64,
+        ) {
+            let mut body = Vec::new();
+            for chunk in &chunks {
+                body.extend(format!("{:x};a=b\r\n", chunk.len()).bytes());
+                body.extend_from_slice(chunk);
+                body.extend(b"\r\n");
+            }
+            body.extend(b"0\r\nx: y\r\n\r\nnext");
+            prop_assert_eq!(read(&body, size), (chunks.concat(), b"next".to_vec(), None));
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_refused() {
+        for body in
+            ["zz\r\nhalf", "5\nhello", "5\r\nhello0\r\n\r\n", "-1\r\n", "1000000000000000\r\n", "0\r\n\n"]
+        {
+            let fault = read(body.as_bytes(), 100).2;
+            assert!(fault.is_some_and(|fault| fault != "unfinished"), "{body:?}");
+        }
+    }
+}
