@@ -51,8 +51,7 @@ pub(super) async fn join(
         };
         return replay(exchange, answer).await;
     }
-    // It will not be sent any more: all that is asked of its headers from here on is what its record says.
-    exchange.keep_recorded_headers();
+    exchange.keep_recorded();
     let content_headers = if exchange.content.is_some() { headers.clone() } else { HeaderMap::new() };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::OK;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::exchange::Exchange;
 use super::runtime::Tercet;
@@ -53,8 +53,10 @@ impl Keeping {
     /// Remembers the headers that describe the answer.
     pub(super) fn describe(mut self: Box<Self>, headers: &HeaderMap) -> Box<Self> {
         for name in KEPT_HEADERS {
-            if let Some(value) = headers.get(&name) {
-                self.headers.insert(name, value.clone());
+            // Copied: a part of it would keep all that was read with it.
+            let copied = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+            if let Some(value) = headers.get(&name).and_then(copied) {
+                self.headers.insert(name, value);
             }
         }
         self

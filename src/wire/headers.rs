@@ -111,7 +111,7 @@ pub fn strip_upstream_unified(headers: &mut HeaderMap) {
 /// Returns the client's place in a trace, where it is one of W3C's form, version 00.
 #[must_use]
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     };
@@ -199,9 +199,10 @@ pub const REQUEST_CLASS: HeaderName = HeaderName::from_static("x-claude-code-req
 /// `x-claude-code-auxiliary-type`
 pub const AUXILIARY_TYPE: HeaderName = HeaderName::from_static("x-claude-code-auxiliary-type");
 /// Headers that a record of an exchange tells of.
-pub static RECORDED: [HeaderName; 3] = [http::header::USER_AGENT, SESSION_ID, AGENT_ID];
+pub static RECORDED: [HeaderName; 4] = [http::header::USER_AGENT, SESSION_ID, AGENT_ID, TRACEPARENT];
 const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 const AGENT_ID: HeaderName = HeaderName::from_static("x-claude-code-agent-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const HOP_BY_HOP: [&str; 7] =
     ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"];
