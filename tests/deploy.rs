@@ -35,7 +35,7 @@ fn every_alert_fires_on_its_trouble_and_is_quiet_without() {
     assert_eq!(text, fs::read_to_string(rules.join("tercet.yml")).unwrap());
     let cases = fs::read_to_string(rules.join("tercet.test.yml")).unwrap();
     let alerts: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert_eq!(alerts.len(), 14);
+    assert_eq!(alerts.len(), 16);
     for alert in alerts {
         let fires = format!("alertname=\"{alert}\", alertstate=\"firing\", ");
         assert!(cases.contains(&fires), "no case makes {alert} fire");
@@ -175,7 +175,7 @@ fn compose_takes_the_folder_and_its_parts_fit_together() {
         .replace("/etc/prometheus", place.join("prometheus").to_str().unwrap());
     fs::write(folder.path().join("prometheus.yml"), here).unwrap();
     let checked = run("promtool", &["check", "config", "prometheus.yml"], folder.path());
-    assert!(checked.status.success() && told(&checked).contains("14 rules found"), "{}", told(&checked));
+    assert!(checked.status.success() && told(&checked).contains("16 rules found"), "{}", told(&checked));
     assert!(read("grafana/provisioning/datasources/tercet.yaml").contains("url: http://prometheus:9090"));
 
     fs::write(place.join("tercet.toml"), "# mine\n").unwrap();

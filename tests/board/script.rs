@@ -11,7 +11,7 @@ use super::support::process::Process;
 use super::support::prometheus::Prometheus;
 use super::support::read::metric;
 use super::support::{ACME, RIVAL, TENANTS, configuration, exchanges_in};
-use super::truth::Truth;
+use super::truth::{Truth, tier_of};
 
 /// Ceilings of day, week and month, in dollars.
 pub const BUDGETS: [(&str, [f64; 3]); 3] =
@@ -69,7 +69,8 @@ fn tenants() -> String {
         "{TENANTS}\n[[tenants.tiny.keys]]\nid = \"tiny-1\"\nhash = \"blake3:{}\"\n\
          [tenants.acme.routing]\nescalate = true\n[tenants.acme.cache]\nenabled = true\n\
          [tenants.acme.limits]\nconcurrent_requests = 100\n[tenants.acme.quota]\ndaily_tokens = {DAILY_TOKENS}\n\
-         [tenants.rival.routing]\nmode = \"shadow\"\n",
+         [tenants.acme.journal]\ncontent = true\n[tenants.rival.routing]\nmode = \"shadow\"\n\
+         shadow_sample = {{ share = 1.0, daily = \"0.000000001 USD\" }}\n",
         blake3::hash(TINY.as_bytes()).to_hex()
     );
     for (tenant, [day, week, month]) in BUDGETS {
@@ -170,7 +171,17 @@ async fn settled(
             let wanted = counted as f64;
             let query = "sum(tercet_requests_total)";
             prometheus.when(query, |answer| answer.values().any(|sum| *sum == wanted)).await;
-            return exchanges_in(journal);
+            // What is counted behind the exchange, in the background.
+            let all = exchanges_in(journal);
+            let behind: [(&str, fn(&Value) -> bool); 2] = [
+                ("sum(tercet_content_records_total)", is_kept),
+                ("sum(tercet_shadow_samples_total)", is_drawn),
+            ];
+            for (query, counts) in behind {
+                let wanted = all.iter().filter(|record| counts(record)).count() as f64;
+                prometheus.when(query, |answer| answer.values().any(|sum| *sum == wanted)).await;
+            }
+            return all;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -189,6 +200,17 @@ async fn scraped_often(prometheus: &Prometheus, since_s: f64, times: f64) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("Prometheus does not look often enough");
+}
+
+/// Whether the texts of an exchange are kept: its tenant wants it, and it was answered.
+pub fn is_kept(record: &Value) -> bool {
+    record["tenant"] == "acme" && record["status"] == 200
+}
+
+/// Whether an exchange is drawn to be asked again at a cheaper model, for which there is no money.
+pub fn is_drawn(record: &Value) -> bool {
+    let cheaper = tier_of(record["requested_model"].as_str().unwrap()) != "haiku";
+    record["tenant"] == "rival" && record["status"] == 200 && cheaper
 }
 
 /// Returns the value of a sample by its name and labels.

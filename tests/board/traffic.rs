@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::panel::Shape::{Bars, Lines, Shares, Stat, Table};
 use super::panel::{Row, panel, target};
+use super::script::{is_drawn, is_kept};
 use super::truth::{Expected, Truth, nothing, number, one, route, scaled, text, tier_of};
 use super::{DAILY_TOKENS, RELOADED};
 
@@ -59,6 +60,16 @@ fn routing() -> Row {
             r#"sum by (le) (increase(tercet_classifier_score_bucket[$__range]))"#,
             "up to {{le}}", scores)])
         .says("How many requests were scored up to each difficulty, from 0 to 1."),
+        panel("Asked again to compare", Lines, "short", 12, vec![target(
+            r#"sum by (result) (increase(tercet_shadow_samples_total{tenant=~"$tenant"}[$__rate_interval]))"#,
+            "{{result}}", |truth| scaled(truth.grown(|record| {
+                if is_drawn(record) { vec![("no_budget", 1.0)] } else { Vec::new() }
+            }), 1.0))])
+        .says("The shadow sample: `held` where the cheaper model's answer was as good, `lost` where it was not."),
+        panel("Spent on comparing", Lines, "currencyUSD", 12, vec![target(
+            r#"sum by (tenant) (increase(tercet_shadow_sample_cost_usd_total{tenant=~"$tenant"}[$__rate_interval]))"#,
+            "{{tenant}}", |_| nothing())])
+        .says("Asking again and judging; part of what was spent."),
     ] }
 }
 
@@ -222,6 +233,20 @@ fn internals() -> Row {
             target("sum by (instance) (increase(tercet_audit_write_failures_total[$__rate_interval]))", "{{instance}} failures", |_| nothing()),
         ])
         .says("Records written, and writes that failed."),
+        panel("Copies behind", Lines, "s", 8, vec![
+            target("max by (copy) (tercet_copy_lag_seconds)", "{{copy}}", |_| {
+                Expected::Between(BTreeMap::from([("sums".to_owned(), (0.0, 60.0))]))
+            }),
+            target("sum by (copy) (increase(tercet_copy_failures_total[$__rate_interval]))", "{{copy}} failures", |_| nothing()),
+        ])
+        .says("How long the database of sums, ClickHouse and the OTLP receiver have been without all of the journal."),
+        panel("Kept texts", Lines, "short", 8, vec![
+            target("sum(increase(tercet_content_records_total[$__rate_interval]))", "kept", |truth| {
+                one(truth.total(|record| if is_kept(record) { 1.0 } else { 0.0 }))
+            }),
+            target("sum by (cause) (increase(tercet_content_dropped_total[$__rate_interval]))", "lost: {{cause}}", |_| nothing()),
+        ])
+        .says("Exchanges whose texts were kept, of tenants that have them kept, and those that were lost."),
         panel("Series folded", Lines, "short", 8, vec![target(
             "sum by (metric) (increase(tercet_metric_series_dropped_total[$__rate_interval])) > 0", "{{metric}}", |_| nothing())])
         .says("Label sets over `telemetry.series_max`."),
