@@ -6,13 +6,17 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
-use support::http::{ask, message};
+use support::http::{ask, get, message};
 use support::process::run;
 use support::read::until;
 use support::{ACME, House, RIVAL, TENANTS};
+use tempfile::TempDir;
+use tercet::clock::Clock;
 use tercet::journal::Stream;
+use tercet::simulated::{Options, Upstream};
 use tercet::view::Sums;
 
 fn told(arguments: &[&str]) -> Value {
@@ -96,4 +100,37 @@ async fn a_rebuild_beside_a_running_gateway_counts_nothing_twice() {
     assert_eq!(usage(&data, &[])["totals"]["requests"], 9, "the sums stay what they were");
     assert_eq!(run(&["usage", "--journal", data.to_str().unwrap(), "--verify"]).0, 4);
     assert_eq!(run(&["journal", "rebuild", "--journal", "/nowhere"]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_tells_hours_of_long_ago_as_the_records_do() {
+    let clock = Clock::manual("2026-11-02T09:10:00Z".parse().unwrap());
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let house = House::start_by(clock.clone(), upstream, TempDir::new().unwrap(), TENANTS).await;
+    for (number, hours) in [0, 1, 1, 30, 100, 48].into_iter().enumerate() {
+        clock.advance(Duration::from_secs(hours * 3_600));
+        some_requests(&house).await;
+        house.records_when(3 * (number + 1)).await;
+    }
+    let data = house.folder.path().join("data");
+    for (admin, more) in [
+        ("by=hour,tenant", vec!["--by", "hour,tenant"]),
+        (
+            "by=hour&from=2026-11-02T10:00:00Z&to=2026-11-02T11:00:00Z",
+            vec!["--by", "hour", "--since", "2026-11-02T10:00:00Z", "--until", "2026-11-02T11:00:00Z"],
+        ),
+        ("by=day&from=2026-11-02T11:00:00Z", vec!["--by", "day", "--since", "2026-11-02T11:00:00Z"]),
+        ("by=day,user", vec!["--by", "day,user"]),
+    ] {
+        let api = get(&house.admin_url, "", &format!("/admin/v1/usage?{admin}")).await.json();
+        let asked = [vec!["usage", "--journal", data.to_str().unwrap(), "--json", "--verify"], more].concat();
+        assert_eq!(api, told(&asked), "{admin}");
+        assert!(!api["rows"].as_array().unwrap().is_empty(), "{admin}");
+    }
+    // A time within an hour counts that hour whole, as ever.
+    let whole =
+        get(&house.admin_url, "", "/admin/v1/usage?from=2026-11-02T10:00:00Z&to=2026-11-02T11:00:00Z").await;
+    let within =
+        get(&house.admin_url, "", "/admin/v1/usage?from=2026-11-02T10:59:00Z&to=2026-11-02T10:59:30Z").await;
+    assert_eq!((within.json(), whole.json()["totals"]["requests"].clone()), (whole.json(), 3.into()));
 }

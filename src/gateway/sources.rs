@@ -21,6 +21,7 @@ use crate::money::NanoUsd;
 use crate::pipeline::{Tercet, explain_body, explain_record};
 use crate::store::{Cell, Claim, Period, Standing, Unit};
 use crate::telemetry::Window;
+use crate::view;
 use crate::workload::Written;
 
 /// Who may call the admin API.
@@ -85,7 +86,13 @@ fn usage(tercet: &Tercet, query: UsageQuery) -> Result<Value, Problem> {
         })
         .collect();
     let UsageQuery { tenant, user, model, from, to, .. } = query;
-    let report = tercet.runtime.rollup.query(&Query { tenant, user, model, from, to, by: by? });
+    let query = Query { tenant, user, model, from, to, by: by? };
+    let rollup = &tercet.runtime.rollup;
+    // Hours of more than two days ago are not in memory any more, but in the database beside the journal.
+    let by_the_hour =
+        (!rollup.is_exact(&query)).then(|| view::Sums::answer_hours(tercet.runtime.journal.path(), &query));
+    let report =
+        by_the_hour.flatten().map_or_else(|| rollup.query(&query), |picked| picked.report(&query.by));
     serde_json::to_value(report).map_err(|error| Problem::Internal(error.to_string()))
 }
 

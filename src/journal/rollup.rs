@@ -7,6 +7,7 @@
 //! tenant, tier and kept hour or month. A folded cell counts whole wherever it overlaps the times
 //! asked for. No money is ever left out.
 
+mod exact;
 mod kept;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::journal::{By, ExchangeRecord, Query, Sums};
+use crate::journal::{By, ExchangeRecord, Query, Row, Sums, UsageReport};
 use crate::tier::Tier;
 
 /// What is summed together: an hour's first second of Unix time, and whose and what it is.
@@ -54,6 +54,16 @@ impl Cell {
 }
 
 impl Picked {
+    /// Returns it in the shape of a report.
+    #[must_use]
+    pub fn report(self, by: &[By]) -> UsageReport {
+        let row = |(key, sums): (Vec<String>, Sums)| Row {
+            key: by.iter().map(|by| by.name()).zip(key).collect(),
+            sums,
+        };
+        UsageReport { totals: self.totals, rows: self.rows.into_iter().map(row).collect() }
+    }
+
     pub(super) fn add(&mut self, by: &[By], cell: &Cell, sums: &Sums) {
         self.totals.add(sums);
         if !by.is_empty() {
@@ -68,6 +78,16 @@ pub(super) fn is_by_the_hour(query: &Query) -> bool {
         time.is_none_or(|time| time.as_nanosecond().rem_euclid(i128::from(HOUR_S) * 1_000_000_000) == 0)
     };
     whole(&query.from) && whole(&query.to)
+}
+
+/// Widens a question to the whole hours that its times lie in, as the sums in memory answer it.
+pub(super) fn by_the_hour(query: &Query) -> Query {
+    let second = |time: Timestamp, up: i64| {
+        let exact = time.as_second() + i64::from(up > 0 && time.subsec_nanosecond() > 0);
+        Timestamp::from_second((exact + up).div_euclid(HOUR_S) * HOUR_S).unwrap_or(time)
+    };
+    let (from, to) = (query.from.map(|from| second(from, 0)), query.to.map(|to| second(to, HOUR_S - 1)));
+    Query { from, to, ..query.clone() }
 }
 
 pub(super) fn holds(query: &Query, cell: &Cell) -> bool {

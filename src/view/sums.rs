@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::cells::{Cell, Picked, holds, is_by_the_hour};
+use super::cells::{Cell, Picked, by_the_hour, holds, is_by_the_hour};
 use crate::journal::{self, Entry, Pause, Place, Query, ReadFailure, Reader};
 
 /// The database, open.
@@ -207,6 +207,12 @@ impl Sums {
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.path.metadata().map_or(true, |found| found.ino() != self.inode)
+    }
+
+    /// Likewise, for the whole hours that the times asked for lie in.
+    #[must_use]
+    pub fn answer_hours(journal: &Path, query: &Query) -> Option<Picked> {
+        Self::answer(journal, &by_the_hour(query))
     }
 
     /// Answers `query` from the sums and the journal's records behind them; `None` where these do not tell.
