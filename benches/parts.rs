@@ -1,11 +1,12 @@
 //! What single parts of a request cost: reading the body, judging it, metering the answer, naming it for the
 //! cache. What limits and budgets cost is in `reserve`.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail loudly, and prints")]
 
 mod traffic;
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -18,7 +19,7 @@ use tercet::clock::Clock;
 use tercet::config;
 use tercet::route::{Ahead, Asked, Basis, Facts, Past, Prefixes, Speaker, decide};
 use tercet::tier::Complexity;
-use tercet::wire::envelope;
+use tercet::wire::envelope::{self, Envelope};
 use tercet::wire::meter::Meter;
 use tercet::workload::{Fingerprints, Outcome, Workloads, weigh};
 use traffic::{body, stream};
@@ -37,72 +38,127 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a decision costs after the scan: features, weights, fingerprint, posterior, choice.
+/// What the steps from the scanned request to the decision work with.
+struct Judging {
+    weights: Weights,
+    config: config::Config,
+    catalog: Catalog,
+    workloads: Workloads,
+    ahead: Ahead,
+}
+
+impl Judging {
+    fn new() -> Self {
+        Self {
+            weights: Weights::embedded().unwrap(),
+            config: config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap(),
+            catalog: Catalog::embedded().unwrap(),
+            workloads: Workloads::default(),
+            ahead: Ahead::default(),
+        }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            api_version: "2023-06-01",
+            betas: &[],
+            override_tier: None,
+            route_off: false,
+            past: None,
+            ahead: &self.ahead,
+            lot: "req_01",
+            count_tokens: false,
+            tight_pools: &[],
+            budget_low: false,
+            at: Clock::default().now(),
+        }
+    }
+
+    /// Teaches the workload of a request and the wider ones.
+    fn learn(&self, envelope: &Envelope<'_>) {
+        let judged = classify(envelope, &RequestHints::default(), &self.weights);
+        for outcome in 0..60 {
+            let outcome = Outcome { tier: outcome % 3, score: 1.0, weight: 1.0 };
+            self.workloads.learn("acme", &Fingerprints::of(envelope, "client"), &judged.logits, outcome);
+        }
+    }
+
+    fn decide(&self, envelope: &Envelope<'_>, complexity: &Complexity) -> String {
+        let asked = Asked::parse(&envelope.model);
+        let (tiers, routing) = (&self.config.tiers, &self.config.routing);
+        decide(&asked, envelope, complexity, &self.catalog, tiers, routing, &self.facts()).unwrap().sent.model
+    }
+
+    /// Features, weights, fingerprint, posterior, choice.
+    fn all(&self, envelope: &Envelope<'_>) -> String {
+        let judged = classify(envelope, &RequestHints::default(), &self.weights);
+        let fingerprints = Fingerprints::of(envelope, "client");
+        let complexity = weigh(&judged, self.workloads.known("acme", &fingerprints).as_ref());
+        self.decide(envelope, &complexity)
+    }
+
+    /// Prints the median and the slowest hundredth of single decisions, in microseconds.
+    #[allow(clippy::disallowed_methods, reason = "a benchmark times")]
+    fn print_percentiles(&self, name: &str, envelope: &Envelope<'_>) {
+        let time = |_| {
+            let begun = Instant::now();
+            black_box(self.all(black_box(envelope)));
+            begun.elapsed()
+        };
+        for at in 0..TIMED / 10 {
+            black_box(time(at));
+        }
+        let mut times: Vec<Duration> = (0..TIMED).map(time).collect();
+        times.sort_unstable();
+        let at = |percent: usize| times[TIMED * percent / 100].as_secs_f64() * 1e6;
+        println!("{name}, {TIMED} decisions one by one: p50 {:.1} µs, p99 {:.1} µs", at(50), at(99));
+    }
+}
+
+/// Single decisions that are timed.
+const TIMED: usize = 50_000;
+
+/// What a decision costs after the scan.
 fn judge(criterion: &mut Criterion) {
-    let weights = Weights::embedded().unwrap();
-    let hints = RequestHints::default();
-    let config = config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap();
-    let catalog = Catalog::embedded().unwrap();
-    let facts = Facts {
-        api_version: "2023-06-01",
-        betas: &[],
-        override_tier: None,
-        route_off: false,
-        past: None,
-        ahead: &Ahead::default(),
-        lot: "req_01",
-        count_tokens: false,
-        tight_pools: &[],
-        budget_low: false,
-        at: Clock::default().now(),
-    };
+    let (judging, hints) = (Judging::new(), RequestHints::default());
     for (name, body) in [
         ("judge 4 KiB of user text", body(0, 4_096, true)),
         ("judge a body of 300 KB", body(300_000, 12_000, true)),
     ] {
         let envelope = envelope::read(body.as_bytes()).unwrap();
-        let asked = Asked::parse(&envelope.model);
-        let workloads = Workloads::default();
+        judging.learn(&envelope);
         let fingerprints = Fingerprints::of(&envelope, "client");
-        let judged = classify(&envelope, &hints, &weights);
-        for outcome in 0..60 {
-            let outcome = Outcome { tier: outcome % 3, score: 1.0, weight: 1.0 };
-            workloads.learn("acme", &fingerprints, &judged.logits, outcome);
-        }
-        let known = workloads.known("acme", &fingerprints);
-        let complexity = weigh(&judged, known.as_ref());
+        let judged = classify(&envelope, &hints, &judging.weights);
+        let complexity = weigh(&judged, judging.workloads.known("acme", &fingerprints).as_ref());
         let mut group = criterion.benchmark_group(name);
         group.bench_function("classify", |bencher| {
-            bencher.iter(|| classify(black_box(&envelope), black_box(&hints), &weights));
+            bencher.iter(|| classify(black_box(&envelope), black_box(&hints), &judging.weights));
         });
         group.bench_function("fingerprint", |bencher| {
             bencher.iter(|| Fingerprints::of(black_box(&envelope), "client"));
         });
         group.bench_function("weigh", |bencher| {
-            bencher.iter(|| weigh(&judged, workloads.known("acme", black_box(&fingerprints)).as_ref()));
+            let known = || judging.workloads.known("acme", black_box(&fingerprints));
+            bencher.iter(|| weigh(&judged, known().as_ref()));
         });
         group.bench_function("decide", |bencher| {
-            bencher.iter(|| {
-                let complexity = black_box(&complexity);
-                decide(&asked, &envelope, complexity, &catalog, &config.tiers, &config.routing, &facts)
-            });
+            bencher.iter(|| judging.decide(&envelope, black_box(&complexity)));
         });
-        group.bench_function("all of it", |bencher| {
-            bencher.iter(|| {
-                let judged = classify(black_box(&envelope), black_box(&hints), &weights);
-                let fingerprints = Fingerprints::of(&envelope, "client");
-                let complexity = weigh(&judged, workloads.known("acme", &fingerprints).as_ref());
-                decide(&asked, &envelope, &complexity, &catalog, &config.tiers, &config.routing, &facts)
-            });
-        });
+        group.bench_function("all of it", |bencher| bencher.iter(|| judging.all(black_box(&envelope))));
         group.finish();
+        judging.print_percentiles(name, &envelope);
     }
 }
 
 fn converse(criterion: &mut Criterion) {
     let long = body(300_000, 4_096, true);
     let envelope = envelope::read(long.as_bytes()).unwrap();
-    let complexity = Complexity { sufficiency: [960, 980, 990], score_permille: 100, reasons: Vec::new() };
+    let complexity = Complexity {
+        sufficiency: [960, 980, 990],
+        beside_sonnet: 960,
+        score_permille: 100,
+        reasons: Vec::new(),
+    };
     let config = config::parse("[routing]\nmode = \"enforce\"\n", None, &|_| None).unwrap();
     let catalog = Catalog::embedded().unwrap();
     let asked = Asked::parse(&envelope.model);

@@ -97,8 +97,10 @@ pub struct Logits {
 /// How much model a request needs, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Complexity {
-    /// Share of the asked quality in parts per thousand that haiku, sonnet and opus are sure to hold; never falling.
+    /// Share of opus's quality in parts per thousand that haiku, sonnet and opus are sure to hold; never falling.
     pub sufficiency: [u16; 3],
+    /// Share of sonnet's quality that haiku is sure to hold, likewise; no less than of opus's.
+    pub beside_sonnet: u16,
     /// Difficulty, 0 to 1,000; higher needs the stronger model.
     pub score_permille: u16,
     /// What spoke for it, at most 16.
@@ -106,14 +108,16 @@ pub struct Complexity {
 }
 
 impl Complexity {
-    /// Returns the probability that `tier` suffices; 1,000 for a model outside the routed tiers.
+    /// Returns the share of `measure`'s quality that `tier` is sure to hold; 1,000 for `measure` and above it, and for a
+    /// model outside the routed tiers. Whatever is no tier is measured as opus is.
     #[must_use]
-    pub const fn sufficiency_of(&self, tier: Tier) -> u16 {
-        match tier {
-            Tier::Haiku => self.sufficiency[0],
-            Tier::Sonnet => self.sufficiency[1],
-            Tier::Opus => self.sufficiency[2],
-            Tier::Other => 1_000,
+    pub const fn sufficiency_of(&self, tier: Tier, measure: Tier) -> u16 {
+        match (tier, measure) {
+            (Tier::Other, _) | (_, Tier::Haiku) | (Tier::Sonnet | Tier::Opus, Tier::Sonnet) => 1_000,
+            (Tier::Haiku, Tier::Sonnet) => self.beside_sonnet,
+            (Tier::Haiku, _) => self.sufficiency[0],
+            (Tier::Sonnet, _) => self.sufficiency[1],
+            (Tier::Opus, _) => self.sufficiency[2],
         }
     }
 }

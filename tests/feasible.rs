@@ -104,7 +104,8 @@ impl World {
         };
         let mut tiers = self.config.tiers.clone();
         tiers.haiku = target.to_owned();
-        let easy = Complexity { sufficiency: [990; 3], score_permille: 10, reasons: Vec::new() };
+        let easy =
+            Complexity { sufficiency: [990; 3], beside_sonnet: 990, score_permille: 10, reasons: Vec::new() };
         let (asked, routing) = (Asked::parse(request.asked), &self.config.routing);
         let decided = decide(&asked, &envelope, &easy, &self.catalog, &tiers, routing, &facts).unwrap();
         let fits = |one: &&Candidate| {

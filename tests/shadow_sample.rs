@@ -80,6 +80,23 @@ async fn nothing_is_asked_again_unless_somebody_wants_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_sonnet_was_asked_haiku_is_held_against_it_and_nothing_is_said_of_opus() {
+    let house = House::start(&format!("{TENANTS}{SAMPLE}")).await;
+    let answer = asked(&house, small(&json!({ "model": "claude-sonnet-5-5" }))).await;
+    assert_eq!(answer.header("x-tercet-tier"), "haiku");
+    let again = &records(&house, 2).await[1];
+    assert_eq!(
+        (&again["sample"]["verdict"], &again["sent_model"]),
+        (&"held".into(), &"claude-sonnet-5-5".into())
+    );
+    let (haiku, sonnet) = (quality(&house, 0).unwrap(), quality(&house, 1).unwrap());
+    assert!((haiku.0 - sonnet.0).abs() < 1e-9, "{haiku:?} {sonnet:?}");
+    assert!((0.25..1.0).contains(&sonnet.0), "on the scale where opus has 1: {sonnet:?}");
+    assert_eq!(quality(&house, 2), None);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_like_the_asked_model_s_speaks_for_the_cheaper_one_and_the_bill_adds_up() {
     let budgets = "[budget]\ndaily = \"100 USD\"\n[tenants.acme.budget]\ndaily = \"100 USD\"\n";
     let house = House::start(&format!("{budgets}{TENANTS}{SAMPLE}")).await;

@@ -9,14 +9,19 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use support::http::{Answer, send};
-use support::read::{idle, until_told};
+use support::read::{idle, until, until_told};
 use support::redis::Redis;
 use support::{ACME, House, RIVAL, TENANTS, beside, connected};
 
 fn text(redis: &Redis) -> String {
+    by("cache", redis)
+}
+
+/// With the Redis as what `use_` names.
+fn by(use_: &str, redis: &Redis) -> String {
     // So that no turn is too hard for where the conversation is.
     let quality = "[tenants.acme.routing]\nquality = 0.5\n";
-    format!("{TENANTS}\n{quality}[redis]\ncache = \"{}\"\n", redis.url())
+    format!("{TENANTS}\n{quality}[redis]\n{use_} = \"{}\"\n", redis.url())
 }
 
 /// A thinking conversation, asked of opus.
@@ -97,6 +102,36 @@ async fn the_next_turn_goes_on_at_another_gateway_with_its_thinking_known() {
     let stranger = asked(&other, RIVAL, None, &third).await;
     assert_eq!(stranger.header("x-tercet-reason"), "history-thinking");
     for house in [alone, other, one] {
+        idle(&house).await;
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_answers_are_not_shared_the_counters_redis_carries_conversations_for_an_hour() {
+    let redis = Redis::start(&[]).await;
+    let counting = async |house: House| {
+        let link = house.tercet.runtime.counters.clone().unwrap();
+        until("redis is connected", || link.is_up()).await;
+        house
+    };
+    let one = counting(House::start(&by("counters", &redis)).await).await;
+    let other = counting(beside(&one, &by("counters", &redis)).await).await;
+    let first = [user("Remember the word heron.")];
+    let answer = asked(&one, ACME, Some("haiku"), &first).await;
+    let names = told(&redis, 1).await;
+    let left: i64 = redis.command(&["PTTL", &names[0]]).await;
+    assert!((1..=3_600_000).contains(&left), "{left}");
+    let second = longer(&first, &answer, "Which word was it?");
+    let answer = asked(&other, ACME, None, &second).await;
+    assert_eq!(
+        (answer.header("x-tercet-model"), answer.header("x-tercet-reason")),
+        ("claude-haiku-5-5", "conversation")
+    );
+    let third = longer(&second, &answer, "And backwards?");
+    told(&redis, 2).await;
+    assert_eq!(asked(&one, ACME, None, &third).await.header("x-tercet-reason"), "conversation");
+    for house in [other, one] {
         idle(&house).await;
         house.stop().await;
     }

@@ -111,9 +111,9 @@ fn answer(line: &[u8], weights: &Weights, workloads: &Workloads) -> Result<Strin
         Ok((judged, fingerprints)) => {
             let known = workloads.known(TENANT, &fingerprints);
             let complexity = weigh(&judged, known.as_ref());
-            let suffices = |tier: &Tier| complexity.sufficiency_of(*tier) >= QUALITY_PERMILLE;
+            let suffices = |tier: &Tier| complexity.sufficiency_of(*tier, Tier::Opus) >= QUALITY_PERMILLE;
             let tier = Tier::ROUTED.into_iter().find(suffices).unwrap_or(Tier::Opus);
-            (tier, difficulty(&judged, known.as_ref()), Some(quality(&judged, known.as_ref())))
+            (tier, difficulty(&judged, known.as_ref()), Some(quality(&judged.logits, known.as_ref())))
         }
         Err(refusal) => {
             tell(&format!("{}: not a body of /v1/messages, so as asked: {refusal}", request.id));

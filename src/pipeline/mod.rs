@@ -24,6 +24,7 @@ mod guarding;
 mod headroom;
 mod join;
 mod keeping;
+mod lesson;
 mod listing;
 mod opening;
 mod own_limits;

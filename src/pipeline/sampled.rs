@@ -34,7 +34,7 @@ use crate::usage::{Billed, Terms, Usage};
 use crate::wire::envelope;
 use crate::wire::meter::{Decoder, Meter, Metered};
 use crate::wire::transcript::Transcript;
-use crate::workload::{self, Belonging};
+use crate::workload::Belonging;
 
 /// All that is needed to ask a request again when its exchange has ended.
 pub(super) struct Case {
@@ -91,6 +91,7 @@ pub(super) async fn run(case: Case) {
     let (verdict, ground) = match heard.said.take() {
         None => (None, None),
         Some(theirs) => {
+            case.watch(&theirs);
             let (verdict, ground) = case.compare(&ours, &theirs, &judging, &mut heard.bill).await;
             (Some(verdict), Some(ground))
         }
@@ -296,21 +297,6 @@ impl Case {
         let mut bill = Bill::of(billed, source).priced(&pricing);
         (bill.baselines, bill.rewrite) = Default::default();
         bill
-    }
-
-    /// Tells the workload: the model asked for is the measure, and the cheaper one holds it or does not.
-    fn learn(&self, verdict: Option<Verdict>) {
-        let score = match verdict {
-            Some(Verdict::Held) => 1.0,
-            Some(Verdict::Lost) => 0.0,
-            Some(Verdict::Unclear) | None => return,
-        };
-        for (tier, score) in [(self.sampling.twin.cheaper, score), (self.sampling.twin.asked, 1.0)] {
-            let Some(tier) = Tier::ROUTED.iter().position(|routed| *routed == tier) else { continue };
-            let outcome = workload::Outcome { tier, score, weight: 1.0 };
-            let Belonging { fingerprints, logits, .. } = &self.belonging;
-            self.tercet.runtime.workloads.learn(&self.tenant, fingerprints, logits, outcome);
-        }
     }
 
     /// Settles, counts and records.

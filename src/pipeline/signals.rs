@@ -16,13 +16,16 @@ use crate::workload::{Sign, Watched};
 pub(super) fn answered(exchange: &Exchange, metered: &Metered) {
     let Some(reason) = metered.stop_reason.as_deref() else { return };
     let written = metered.usage.map_or(u64::MAX, |usage| usage.output_tokens);
-    let far_below = exchange.asked.max_tokens.is_some_and(|asked| written < asked / 2);
-    let troubled = match reason {
+    watch(exchange, exchange.tier(), Sign::Ended, ended_badly(reason, written, exchange.asked.max_tokens));
+}
+
+/// Tells whether an answer of so many tokens was a refusal, or was cut far below what was asked for.
+pub(super) fn ended_badly(reason: &str, written: u64, asked: Option<u64>) -> bool {
+    match reason {
         "refusal" => true,
-        "max_tokens" | "model_context_window_exceeded" => far_below,
+        "max_tokens" | "model_context_window_exceeded" => asked.is_some_and(|asked| written < asked / 2),
         _ => false,
-    };
-    watch(exchange, exchange.tier(), Sign::Ended, troubled);
+    }
 }
 
 /// Notes that an answer of `tier` failed so surely that a better one was asked for, unseen.

@@ -49,8 +49,10 @@ pub struct Basis<'a> {
     /// A count_tokens, which is not recorded.
     #[serde(skip)]
     pub count_tokens: bool,
-    /// Sufficiency of haiku, sonnet and opus, in thousandths.
-    pub sufficiency: [u16; 3],
+    /// Sufficiency of haiku, sonnet and opus beside opus, and of haiku beside sonnet, in thousandths; the last is left out
+    /// where it is as the first, as it is in records from before it was told.
+    #[serde(with = "shares")]
+    pub sufficiency: [u16; 4],
     /// Difficulty, 0 to 1,000.
     pub score: u16,
     /// What spoke for it; told by the decision.
@@ -73,7 +75,10 @@ impl<'a> Basis<'a> {
             tight_pools: facts.tight_pools.to_vec(),
             budget_low: facts.budget_low,
             count_tokens: facts.count_tokens,
-            sufficiency: complexity.sufficiency,
+            sufficiency: {
+                let [haiku, sonnet, opus] = complexity.sufficiency;
+                [haiku, sonnet, opus, complexity.beside_sonnet]
+            },
             score: complexity.score_permille,
             evidence: complexity.reasons.clone(),
         }
@@ -94,8 +99,10 @@ impl<'a> Basis<'a> {
     ) -> Result<RouteDecision, Unroutable> {
         let asked = Asked::parse(&self.ask.model);
         let betas: Vec<&str> = self.betas.iter().map(AsRef::as_ref).collect();
+        let [haiku, sonnet, opus, beside_sonnet] = self.sufficiency;
         let complexity = Complexity {
-            sufficiency: self.sufficiency,
+            sufficiency: [haiku, sonnet, opus],
+            beside_sonnet,
             score_permille: self.score,
             reasons: self.evidence.clone(),
         };
@@ -122,6 +129,28 @@ impl<'a> Basis<'a> {
             routing,
             facts: &facts,
         })
+    }
+}
+
+/// The four shares as they are told.
+pub(super) fn told_shares(shares: &[u16; 4]) -> &[u16] {
+    let told = if shares[3] == shares[0] { 3 } else { 4 };
+    shares.get(..told).unwrap_or_default()
+}
+
+mod shares {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(shares: &[u16; 4], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(super::told_shares(shares))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u16; 4], D::Error> {
+        match *Vec::deserialize(deserializer)? {
+            [haiku, sonnet, opus] => Ok([haiku, sonnet, opus, haiku]),
+            [haiku, sonnet, opus, beside_sonnet] => Ok([haiku, sonnet, opus, beside_sonnet]),
+            _ => Err(de::Error::custom("sufficiency is of three or four shares")),
+        }
     }
 }
 

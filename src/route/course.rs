@@ -47,7 +47,7 @@ impl Matter<'_> {
         let suffices = |one: &&Candidate| one.sufficiency_permille >= quality;
         let open = || candidates.iter().filter(|one| self.may_join(one, past));
         let cost = |one: &&Candidate| (outlook(self, &one.model), one.tier);
-        if self.complexity.sufficiency_of(here).saturating_add(MARGIN_PERMILLE) < quality {
+        if self.sufficiency_of(here).saturating_add(MARGIN_PERMILLE) < quality {
             let up = open().filter(|one| one.tier > here).filter(suffices).min_by_key(cost);
             let up = up.or_else(|| open().filter(|one| one.tier > here).max_by_key(|one| one.tier));
             return up.map(|candidate| (candidate, "turn-harder"));

@@ -30,6 +30,8 @@ pub struct RouteDecision {
     pub candidates: Vec<Candidate>,
     /// The mode it was decided in.
     pub mode: Mode,
+    /// The tier whose quality candidates are held against: opus, or sonnet where that was asked and is the ceiling.
+    pub measure: Tier,
     /// Why the conversation binds the request, if it does.
     pub conversation: Option<&'static str>,
     /// The model whose answer failed and was asked for again one tier up, unseen.
@@ -58,7 +60,7 @@ pub struct Candidate {
     pub feasible: bool,
     /// Why not; codes of `docs/routing.md`.
     pub blockers: Vec<&'static str>,
-    /// Probability that it suffices.
+    /// Share of the quality asked for that it is sure to hold.
     pub sufficiency_permille: u16,
     /// What the request is expected to cost there.
     pub estimate: NanoUsd,
@@ -227,7 +229,7 @@ impl Serialize for RouteDecision {
     }
 }
 
-/// `sufficiency` is a probability, 0 to 1, in thousandths.
+/// `sufficiency` is a share, 0 to 1, in thousandths.
 impl Serialize for Candidate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Candidate", 6)?;

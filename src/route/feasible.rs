@@ -73,7 +73,7 @@ fn candidate(matter: &Matter<'_>, tier: Tier, name: &str, fit: Fit) -> Candidate
         model: name.to_owned(),
         feasible: fit.blockers.is_empty(),
         blockers: fit.blockers,
-        sufficiency_permille: matter.complexity.sufficiency_of(tier),
+        sufficiency_permille: matter.sufficiency_of(tier),
         estimate,
         adaptations: fit.adaptations,
     }

@@ -45,6 +45,20 @@ impl<'a> Matter<'a> {
         routed.or(known.map(|model| model.tier)).unwrap_or(Tier::Other)
     }
 
+    /// The share of the quality asked for that `tier` is sure to hold: the asked model's, where it is of sonnet's tier
+    /// and nothing above it may be taken, else opus's.
+    pub(super) fn sufficiency_of(&self, tier: Tier) -> u16 {
+        self.complexity.sufficiency_of(tier, self.measure())
+    }
+
+    fn measure(&self) -> Tier {
+        let may_rise = self.routing.ceiling != Ceiling::Requested && !self.is_free();
+        match self.model_tier(self.reference()) {
+            Tier::Sonnet if !may_rise => Tier::Sonnet,
+            _ => Tier::Opus,
+        }
+    }
+
     /// Where the request's conversation stays, if it is known.
     pub(super) fn stays(&self) -> Option<Stay<'a>> {
         self.facts.past.map(|past| past.stay(&self.ask.model))
@@ -101,6 +115,7 @@ impl<'a> Matter<'a> {
             reasons,
             candidates,
             mode: self.routing.mode,
+            measure: self.measure(),
             conversation: bound.or(conversation).or_else(|| continues(self.ask)),
             escalated_from: None,
         }
@@ -215,7 +230,7 @@ impl<'a> Matter<'a> {
     /// outside the tiers, of which sufficiency says nothing, only where the request is easy.
     fn may_move(&self, candidate: &Candidate) -> bool {
         let reference = self.model_tier(self.reference());
-        let suffices = |tier| self.complexity.sufficiency_of(tier) >= self.routing.quality_permille;
+        let suffices = |tier| self.sufficiency_of(tier) >= self.routing.quality_permille;
         if reference == Tier::Other {
             return suffices(Tier::Haiku);
         }

@@ -2,6 +2,7 @@
 
 mod conversation;
 mod course;
+mod measure;
 mod policy;
 mod table;
 
@@ -80,17 +81,23 @@ fn past(asked: &str, model: &str) -> Past {
 fn easy() -> Complexity {
     Complexity {
         sufficiency: [980, 990, 995],
+        beside_sonnet: 980,
         score_permille: 50,
         reasons: vec![Reason::certain("form-title")],
     }
 }
 
 fn hard() -> Complexity {
-    Complexity { sufficiency: [200, 500, 955], score_permille: 900, reasons: Vec::new() }
+    needing([200, 500, 955], 900)
 }
 
 fn middling() -> Complexity {
-    Complexity { sufficiency: [700, 900, 972], score_permille: 450, reasons: Vec::new() }
+    needing([700, 900, 972], 450)
+}
+
+/// That haiku does as much beside sonnet as beside opus.
+fn needing(sufficiency: [u16; 3], score_permille: u16) -> Complexity {
+    Complexity { sufficiency, beside_sonnet: sufficiency[0], score_permille, reasons: Vec::new() }
 }
 
 /// The blockers that `target` has for a request that names `asked`, preferences aside, and its adaptations.

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::ask::Ask;
-use super::basis::{Basis, is_usual_version};
+use super::basis::{Basis, is_usual_version, told_shares};
 use super::decision::{Candidate, Origin, RouteDecision};
 use super::habits::Ahead;
 use super::past::{Ended, Past, Warm, is_default};
@@ -30,7 +30,11 @@ impl RouteDecision {
         object.texts("adaptations", &adaptations);
         object.flag("acted", self.acted);
         object.some("sent_model", Some(&*self.sent.model).filter(|sent| *sent != decided.model));
-        object.list("candidates", &self.candidates, |text, one| put_candidate(text, one, basis.is_some()));
+        // The basis tells what they are beside opus.
+        let told_by_basis = self.measure != Tier::Sonnet;
+        object.list("candidates", &self.candidates, |text, one| {
+            put_candidate(text, one, basis.is_some() && told_by_basis)
+        });
         object.some("conversation", self.conversation);
         object.some("workload", origin.workload);
         object.text("policy_version", origin.policy_version);
@@ -61,7 +65,9 @@ impl Basis<'_> {
         }
         object.texts("tight_pools", &self.tight_pools);
         object.set("budget_low", self.budget_low);
-        object.list("sufficiency", &self.sufficiency, |text, share| push_decimal(text, (*share).into()));
+        object.list("sufficiency", told_shares(&self.sufficiency), |text, share| {
+            push_decimal(text, (*share).into())
+        });
         object.count("score", self.score.into());
         Json::written(object)
     }
@@ -75,7 +81,7 @@ fn put_reason(text: &mut String, reason: &Reason) {
 }
 
 /// Without what most of them are, and where there is a basis, without what that says.
-fn put_candidate(text: &mut String, candidate: &Candidate, has_basis: bool) {
+fn put_candidate(text: &mut String, candidate: &Candidate, told_by_basis: bool) {
     push_object(text, |object| {
         object.word("tier", candidate.tier.name());
         object.text("model", &candidate.model);
@@ -83,7 +89,7 @@ fn put_candidate(text: &mut String, candidate: &Candidate, has_basis: bool) {
             object.flag("feasible", false);
         }
         object.texts("reasons", &candidate.blockers);
-        if !has_basis {
+        if !told_by_basis {
             // A string takes everything.
             let _ = write!(object.member("sufficiency"), "{:?}", candidate.sufficiency());
         }
@@ -200,7 +206,7 @@ mod tests {
                 "turns_permille": 1, "growth_tokens": 2, "output_tokens": 3,
                 "shared": [{ "model": "m", "tokens": 5, "until_s": 6, "ttl_s": 3600 }]
             },
-            "tight_pools": ["p"], "budget_low": true, "sufficiency": [1, 20, 1000], "score": 500
+            "tight_pools": ["p"], "budget_low": true, "sufficiency": [1, 20, 1000, 30], "score": 500
         })
     }
 

@@ -14,12 +14,12 @@ mod written;
 
 pub use care::{Break, Care, Cause, KeptCare, Treatment};
 pub use fingerprint::{Fingerprints, Level, name};
-pub use posterior::{Posterior, Tally};
+pub use posterior::{Pair, Posterior, Tally};
 pub use table::{Belonging, Known, Outcome, Watched, Workloads};
 pub use trouble::{Sign, Troubles};
 pub use written::{WorkloadsProblem, Written, load, read, save, write};
 
-use crate::tier::{Complexity, Judged, Reason};
+use crate::tier::{Complexity, Judged, Logits, Reason};
 use posterior::{natural, sigmoid};
 
 /// Name of the file beside the journal.
@@ -28,7 +28,7 @@ pub const FILE: &str = "workloads.jsonl";
 /// Returns how hard a request is, -1 to 1: how much more quality opus is expected to give than haiku.
 #[must_use]
 pub fn difficulty(judged: &Judged, known: Option<&Known>) -> f64 {
-    let [haiku, _, opus] = quality(judged, known);
+    let [haiku, _, opus] = quality(&judged.logits, known);
     opus - haiku
 }
 
@@ -43,11 +43,14 @@ pub fn weigh(judged: &Judged, known: Option<&Known>) -> Complexity {
         return certain(reason);
     }
     let taught = known.and_then(|known| {
-        let of = |tier: usize| {
-            let kept = 1.0 - known.lost.get(tier)?;
-            Some(kept * known.posterior.sufficiency(tier, &judged.logits)?)
-        };
-        (of(0).is_some() || of(1).is_some()).then(|| [of(0).unwrap_or(0.0), of(1).unwrap_or(0.0)])
+        let [haiku, sonnet] = known.lost.map(|lost| 1.0 - lost);
+        // What sonnet has trouble with as well is not held against haiku beside it.
+        let kept = [haiku, sonnet, (haiku / sonnet.max(f64::MIN_POSITIVE)).min(1.0)];
+        let mut shares = Pair::ALL.map(|pair| known.posterior.sufficiency(pair, &judged.logits));
+        for (share, kept) in shares.iter_mut().zip(kept) {
+            *share = share.map(|share| share * kept);
+        }
+        shares.iter().any(Option::is_some).then(|| shares.map(Option::unwrap_or_default))
     });
     let by_text = score(difficulty(judged, None));
     if let (Some(known), Some(shares)) = (known, taught) {
@@ -61,28 +64,35 @@ pub fn weigh(judged: &Judged, known: Option<&Known>) -> Complexity {
     if let Some(reason) = judged.formed {
         return certain(reason);
     }
-    let [haiku, sonnet, opus] = quality(judged, None);
-    let shares = [haiku, sonnet].map(|tier| (tier / opus).min(TEXT_ALONE_MAX));
+    let [haiku, sonnet, opus] = quality(&judged.logits, None);
+    let shares = [haiku / opus, sonnet / opus, haiku / sonnet].map(|share| share.min(TEXT_ALONE_MAX));
     complexity(shares, by_text, vec![Reason { code: "text", weight: by_text - MIDDLE }])
 }
 
 /// Returns the share of full marks that is expected of haiku's, sonnet's and opus's answer.
 #[must_use]
-pub fn quality(judged: &Judged, known: Option<&Known>) -> [f64; 3] {
+pub fn quality(logits: &Logits, known: Option<&Known>) -> [f64; 3] {
     match known {
-        Some(known) => known.posterior.quality(&judged.logits),
-        None => judged.logits.quality.map(|logit| sigmoid(natural(logit))),
+        Some(known) => known.posterior.quality(logits),
+        None => logits.quality.map(|logit| sigmoid(natural(logit))),
     }
 }
 
 fn certain(reason: Reason) -> Complexity {
-    Complexity { sufficiency: CERTAIN, score_permille: CERTAIN_SCORE, reasons: vec![reason] }
+    Complexity {
+        sufficiency: CERTAIN,
+        beside_sonnet: CERTAIN[0],
+        score_permille: CERTAIN_SCORE,
+        reasons: vec![reason],
+    }
 }
 
-fn complexity([haiku, sonnet]: [f64; 2], score: i16, reasons: Vec<Reason>) -> Complexity {
-    let (haiku, sonnet) = (permille(haiku), permille(sonnet));
+/// Of the shares that haiku and sonnet hold beside opus, and haiku beside sonnet.
+fn complexity(shares: [f64; 3], score: i16, reasons: Vec<Reason>) -> Complexity {
+    let [haiku, sonnet, beside_sonnet] = shares.map(permille);
     Complexity {
         sufficiency: [haiku, sonnet.max(haiku), 1_000],
+        beside_sonnet: beside_sonnet.max(haiku),
         score_permille: score.unsigned_abs(),
         reasons,
     }

@@ -33,6 +33,9 @@ pub struct Tally {
     logits: [f64; 3],
     /// Weighted sum of the square of how far haiku and sonnet lie below opus in them.
     squares: [f64; 2],
+    /// That of how far haiku lies below sonnet; 0 in files written before it was told.
+    #[serde(default)]
+    between: f64,
     /// Weighted sum of how familiar the requests were to the model, 0 to 1 each; 0 in files written before it was told.
     #[serde(default)]
     familiar: f64,
@@ -52,12 +55,42 @@ pub struct Posterior {
     trust: f64,
     /// Mean of the model's logits.
     logits: [f64; 3],
-    /// Standard deviation of how far haiku and sonnet lie below opus in them.
-    spread: [f64; 2],
+    /// Standard deviation of how far the tiers of each pair lie apart in them.
+    spread: [f64; 3],
     /// Weight of outcomes behind it, by tier.
     seen: [f64; 3],
     /// What the outcomes showed along the traits of requests.
     trend: Trend,
+}
+
+/// A cheaper tier beside a stronger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// Haiku beside opus.
+    HaikuOpus,
+    /// Sonnet beside opus.
+    SonnetOpus,
+    /// Haiku beside sonnet.
+    HaikuSonnet,
+}
+
+impl Pair {
+    /// All of them, each at its number.
+    pub const ALL: [Self; 3] = [Self::HaikuOpus, Self::SonnetOpus, Self::HaikuSonnet];
+
+    /// Returns what is the cheaper tier's and the stronger tier's of what each tier has.
+    pub(super) const fn of<T: Copy>(self, [haiku, sonnet, opus]: &[T; 3]) -> [T; 2] {
+        match self {
+            Self::HaikuOpus => [*haiku, *opus],
+            Self::SonnetOpus => [*sonnet, *opus],
+            Self::HaikuSonnet => [*haiku, *sonnet],
+        }
+    }
+
+    fn gap(self, each: &[f64; 3]) -> f64 {
+        let [cheaper, stronger] = self.of(each);
+        stronger - cheaper
+    }
 }
 
 impl Tally {
@@ -76,7 +109,9 @@ impl Tally {
         for (sum, logit) in self.logits.iter_mut().zip(logits) {
             *sum += weight * logit;
         }
-        for (sum, gap) in self.squares.iter_mut().zip(gaps(logits)) {
+        let squares = self.squares.iter_mut().chain([&mut self.between]);
+        for (sum, pair) in squares.zip(Pair::ALL) {
+            let gap = pair.gap(&logits);
             *sum += weight * gap * gap;
         }
         if self.judged > WEIGHT_MAX {
@@ -111,13 +146,13 @@ impl Tally {
             && self.familiar <= self.judged + 1e-6
             && self.trends.is_sound(2.0 * WEIGHT_MAX)
             && (self.seen.iter().sum::<f64>() - self.judged).abs() < 1e-3
-            && self.logits.iter().chain(&self.squares).all(|sum| sum.is_finite())
+            && self.logits.iter().chain(&self.squares).chain([&self.between]).all(|sum| sum.is_finite())
     }
 
     /// So that a workload that changes is learned anew.
     fn halve(&mut self) {
         let sums = self.seen.iter_mut().chain(&mut self.good).chain(&mut self.expected);
-        let whole = [&mut self.judged, &mut self.familiar];
+        let whole = [&mut self.judged, &mut self.familiar, &mut self.between];
         for sum in sums.chain(&mut self.logits).chain(&mut self.squares).chain(whole) {
             *sum /= 2.0;
         }
@@ -165,12 +200,14 @@ impl Tally {
         posterior
     }
 
-    /// Standard deviation of how far haiku and sonnet lie below opus, about the mean of the logits.
-    fn spread(&self, mean: [f64; 3]) -> [f64; 2] {
+    /// Standard deviation of how far the tiers of each pair lie apart, about the mean of the logits.
+    fn spread(&self, mean: [f64; 3]) -> [f64; 3] {
         let judged = self.judged.max(f64::MIN_POSITIVE);
-        let mut spread = [0.0; 2];
-        for (place, (sum, gap)) in spread.iter_mut().zip(self.squares.iter().zip(gaps(mean))) {
-            *place = (sum / judged - gap * gap).max(0.0).sqrt().max(SPREAD_MIN);
+        let [haiku, sonnet] = self.squares;
+        let mut spread = [haiku, sonnet, self.between];
+        for (place, pair) in spread.iter_mut().zip(Pair::ALL) {
+            let gap = pair.gap(&mean);
+            *place = (*place / judged - gap * gap).max(0.0).sqrt().max(SPREAD_MIN);
         }
         spread
     }
@@ -200,24 +237,26 @@ impl Posterior {
         quality
     }
 
-    /// Returns the share of opus's quality that this workload is sure to keep if haiku (0) or sonnet (1) takes every
-    /// request at most as hard as one of these logits; `None` where too few outcomes speak for it.
+    /// Returns the share of the stronger tier's quality that this workload is sure to keep if the cheaper takes every
+    /// request at most as hard as one of these logits; `None` where too few outcomes of either speak for it.
     #[must_use]
-    pub fn sufficiency(&self, tier: usize, logits: &Logits) -> Option<f64> {
-        self.seen.get(tier).filter(|seen| **seen >= OUTCOMES_MIN)?;
-        let ([mean, top], [deviation, top_deviation]) =
-            ([*self.mean.get(tier)?, self.mean[2]], [*self.deviation.get(tier)?, self.deviation[2]]);
+    pub fn sufficiency(&self, pair: Pair, logits: &Logits) -> Option<f64> {
+        if pair.of(&self.seen).into_iter().any(|seen| seen < OUTCOMES_MIN) {
+            return None;
+        }
+        let ([mean, top], [deviation, top_deviation]) = (pair.of(&self.mean), pair.of(&self.deviation));
         let ratio = mean / top;
         let unsure = (deviation / top).hypot(top_deviation * ratio / top);
         let lower = (ratio - CAUTION * unsure).clamp(0.02, 1.0);
         // Where all of the workload could go, how hard one request is does not matter.
         let apart = logit(top) - logit((top * lower).clamp(0.02, 0.98));
         let text = TEXT_SHARE * self.trust;
-        let by_text = *gaps(logits.quality.map(natural)).get(tier)? - *gaps(self.logits).get(tier)?;
-        let (trend, trend_spread) = self.trend.gap(tier, &logits.traits);
+        let by_text = pair.gap(&logits.quality.map(natural)) - pair.gap(&self.logits);
+        let (trend, trend_spread) = self.trend.gap(pair, &logits.traits);
         // The trend is in quality; so much a logit is where this tier stands.
         let steep = mean * (1.0 - mean);
-        let spread = (text * self.spread.get(tier)?).hypot(trend_spread / steep).max(f64::MIN_POSITIVE);
+        let spread =
+            (text * self.spread.get(pair as usize)?).hypot(trend_spread / steep).max(f64::MIN_POSITIVE);
         let hardness = (text * by_text + trend / steep) / spread;
         let rank = between(RANK_MIN, 1.0, sigmoid(hardness / LOGISTIC));
         // As far as the text is not believed, any request may be the hardest.
@@ -231,11 +270,6 @@ impl Posterior {
         });
         Some(1.0 - lost.sum::<f64>())
     }
-}
-
-/// How far haiku and sonnet lie below opus.
-fn gaps([haiku, sonnet, opus]: [f64; 3]) -> [f64; 2] {
-    [opus - haiku, opus - sonnet]
 }
 
 /// The value a share of the way from one to the other.

@@ -1,7 +1,6 @@
 //! What text, form and outcomes make of a request together.
 
 use super::*;
-use crate::tier::Logits;
 
 const LOGITS: Logits = Logits { quality: [10_000, 12_000, 20_000], familiar: 40_000, traits: [0; 4] };
 

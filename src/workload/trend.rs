@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::posterior::Pair;
 use crate::tier::TRAITS;
 
 type Vector = [f64; TRAITS];
@@ -33,8 +34,8 @@ pub(super) struct Trend {
     usual: Vector,
     /// How much each tier's quality rises along each trait.
     slopes: [Vector; 3],
-    /// Standard deviation, over the workload's requests, of how far the trend lets haiku and sonnet fall below opus.
-    spread: [f64; 2],
+    /// Standard deviation, over the workload's requests, of how far the trend sets the tiers of each pair apart.
+    spread: [f64; 3],
 }
 
 impl Trends {
@@ -94,9 +95,9 @@ impl Trends {
                 *place = solve(&scatter, seen / all, &together);
             }
         }
-        let mut trend = Trend { usual, slopes, spread: [0.0; 2] };
-        for (tier, place) in [0, 1].into_iter().zip(&mut trend.spread) {
-            let apart = apart(&slopes, tier);
+        let mut trend = Trend { usual, slopes, spread: [0.0; 3] };
+        for (pair, place) in Pair::ALL.into_iter().zip(&mut trend.spread) {
+            let apart = apart(&slopes, pair);
             *place = (dot(&apart, &times(&scatter, &apart)) / all).max(0.0).sqrt() * SHARE;
         }
         trend
@@ -110,10 +111,10 @@ impl Trend {
         self.slopes.map(|slope| (SHARE * dot(&slope, &away)).clamp(-SHIFT_MAX, SHIFT_MAX))
     }
 
-    /// Returns how much farther than usual haiku (0) or sonnet (1) falls below opus, and the standard deviation of that.
-    pub(super) fn gap(&self, tier: usize, traits: &[i32; TRAITS]) -> (f64, f64) {
-        let gap = SHARE * dot(&apart(&self.slopes, tier), &self.away(traits));
-        (gap.clamp(-SHIFT_MAX, SHIFT_MAX), self.spread.get(tier).copied().unwrap_or_default())
+    /// Returns how much farther than usual the cheaper tier falls below the stronger, and the standard deviation of that.
+    pub(super) fn gap(&self, pair: Pair, traits: &[i32; TRAITS]) -> (f64, f64) {
+        let gap = SHARE * dot(&apart(&self.slopes, pair), &self.away(traits));
+        (gap.clamp(-SHIFT_MAX, SHIFT_MAX), self.spread.get(pair as usize).copied().unwrap_or_default())
     }
 
     fn away(&self, traits: &[i32; TRAITS]) -> Vector {
@@ -123,10 +124,10 @@ impl Trend {
     }
 }
 
-/// How much the distance of haiku (0) or sonnet (1) from opus rises along each trait.
-fn apart([haiku, sonnet, opus]: &[Vector; 3], tier: usize) -> Vector {
-    let mut apart = *opus;
-    add(&mut apart, if tier == 0 { haiku } else { sonnet }, -1.0);
+/// How much the distance between two tiers rises along each trait.
+fn apart(slopes: &[Vector; 3], pair: Pair) -> Vector {
+    let [cheaper, mut apart] = pair.of(slopes);
+    add(&mut apart, &cheaper, -1.0);
     apart
 }
 

@@ -88,7 +88,7 @@ fn a_harder_turn_goes_up_and_a_middling_one_only_from_far_below() {
     let request = later("claude-opus-5-5");
     assert_eq!(ruling(&decided(&request, &hard(), &haiku)), ("claude-opus-5-5", "turn-harder"));
     assert_eq!(ruling(&decided(&request, &middling(), &haiku)), ("claude-opus-5-5", "turn-harder"));
-    let nearly = Complexity { sufficiency: [900, 960, 990], score_permille: 260, reasons: Vec::new() };
+    let nearly = needing([900, 960, 990], 260);
     assert_eq!(ruling(&decided(&request, &nearly, &haiku)), ("claude-haiku-5-5", "conversation"));
 }
 

@@ -70,7 +70,7 @@ fn nothing_is_moved_into_a_pool_of_which_little_is_left_upstream() {
 #[test]
 fn near_the_end_of_a_budget_the_cheapest_that_can_answer_is_taken() {
     let low = Facts { budget_low: true, ..facts() };
-    let hard = Complexity { sufficiency: [100, 200, 900], score_permille: 900, reasons: Vec::new() };
+    let hard = needing([100, 200, 900], 900);
     for mode in [Mode::Shadow, Mode::Enforce] {
         for asked in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-2", "tercet-auto"] {
             let decision = decide_with(&envelope(asked), &hard, &routing(mode), &low).unwrap();
@@ -155,7 +155,7 @@ fn a_ceiling_above_the_asked_model_is_used_for_hard_work_only() {
     let raised = Routing { ceiling: Ceiling::Opus, ..routing(Mode::Enforce) };
     let mut request = envelope("claude-haiku-5-5");
     request.thinking = Some(Thinking { kind: "disabled".into(), display: None, budget_tokens: None });
-    let hard = Complexity { sufficiency: [600, 800, 955], score_permille: 720, reasons: Vec::new() };
+    let hard = needing([600, 800, 955], 720);
     let opus_4_8 = Tiers { opus: "claude-opus-4-8".into(), ..tiers() };
     let decide_at = |complexity: &Complexity| {
         let asked = Asked::parse(&request.model);
@@ -381,9 +381,7 @@ proptest! {
     fn there_is_always_one_decision_and_it_is_never_dearer_than_asked(
         request in any_envelope(), score in 0u16..=1000, version in "2023-06-01|2026-10-21|x",
     ) {
-        let complexity = Complexity {
-            sufficiency: [1_000 - score, 1_000 - score / 2, 1_000 - score / 8], score_permille: score, reasons: Vec::new(),
-        };
+        let complexity = needing([1_000 - score, 1_000 - score / 2, 1_000 - score / 8], score);
         let facts = Facts { api_version: &version, ..facts() };
         let decision = decide_with(&request, &complexity, &routing(Mode::Enforce), &facts).unwrap();
         prop_assert_eq!(&decision, &decide_with(&request, &complexity, &routing(Mode::Enforce), &facts).unwrap());

@@ -69,23 +69,41 @@ fn a_strange_workload_goes_down_whole_or_not_at_all() {
     }
     let posterior = tally.posterior(None);
     let easiest = Logits { quality: [60_000, 60_000, 60_000], familiar: -60_000, traits: [0; 4] };
-    assert!(posterior.sufficiency(0, &easiest).unwrap() < 0.9, "{posterior:?}");
+    assert!(posterior.sufficiency(Pair::HaikuOpus, &easiest).unwrap() < 0.9, "{posterior:?}");
 }
 
 #[test]
 fn a_workload_that_small_models_master_goes_down_and_one_they_fail_stays() {
     let mastered = rates([1.0, 1.0, 1.0], 20).posterior(None);
-    assert!(mastered.sufficiency(0, &LOGITS).unwrap() >= 0.95);
+    assert!(mastered.sufficiency(Pair::HaikuOpus, &LOGITS).unwrap() >= 0.95);
     let failed = rates([0.3, 0.5, 0.9], 20).posterior(None);
-    assert!(failed.sufficiency(0, &LOGITS).unwrap() < 0.85);
+    assert!(failed.sufficiency(Pair::HaikuOpus, &LOGITS).unwrap() < 0.85);
+}
+
+#[test]
+fn haiku_is_held_against_sonnet_where_that_is_the_measure() {
+    let alike = rates([0.62, 0.62, 0.9], 600).posterior(None);
+    assert!(alike.sufficiency(Pair::HaikuSonnet, &LOGITS).unwrap() >= 0.95, "{alike:?}");
+    assert!(alike.sufficiency(Pair::HaikuOpus, &LOGITS).unwrap() < 0.8);
+    let (sonnets, unlike) = (taught(&[(0, 1.0), (1, 1.0)].repeat(20)), rates([0.3, 0.9, 0.9], 60));
+    let sonnets = sonnets.posterior(None);
+    assert!(sonnets.sufficiency(Pair::HaikuSonnet, &LOGITS).unwrap() >= 0.95);
+    assert_eq!(sonnets.sufficiency(Pair::SonnetOpus, &LOGITS), None, "nothing was seen of opus");
+    assert!(unlike.posterior(None).sufficiency(Pair::HaikuSonnet, &LOGITS).unwrap() < 0.8);
 }
 
 #[test]
 fn few_outcomes_say_nothing() {
     let posterior = rates([1.0, 1.0, 1.0], 4).posterior(None);
-    assert_eq!(posterior.sufficiency(0, &LOGITS), None);
+    assert_eq!(posterior.sufficiency(Pair::HaikuOpus, &LOGITS), None);
     let lopsided = taught(&[(2, 1.0); 40]).posterior(None);
-    assert_eq!(lopsided.sufficiency(0, &LOGITS), None, "outcomes of opus say nothing of haiku");
+    assert_eq!(lopsided.sufficiency(Pair::HaikuOpus, &LOGITS), None, "outcomes of opus say nothing of haiku");
+    let lopsided = taught(&[(0, 1.0); 40]).posterior(None);
+    assert_eq!(
+        lopsided.sufficiency(Pair::HaikuOpus, &LOGITS),
+        None,
+        "nor haiku's of how it stands beside opus"
+    );
 }
 
 #[test]
@@ -98,13 +116,13 @@ fn where_not_all_of_a_workload_can_go_the_easier_requests_go_first() {
     }
     let posterior = tally.posterior(None);
     let (easy, hard) = (of([20_000, 22_000, 24_000]), of([-20_000, -5_000, 12_000]));
-    assert!(posterior.sufficiency(0, &easy) > posterior.sufficiency(0, &hard));
+    assert!(posterior.sufficiency(Pair::HaikuOpus, &easy) > posterior.sufficiency(Pair::HaikuOpus, &hard));
 }
 
 #[test]
 fn a_request_that_looks_easier_than_any_before_does_not_leave_a_workload_that_fails() {
     let posterior = rates([0.1, 0.2, 1.0], 20).posterior(None);
-    assert!(posterior.sufficiency(0, &of([200_000, 200_000, 200_000])).unwrap() < 0.95);
+    assert!(posterior.sufficiency(Pair::HaikuOpus, &of([200_000, 200_000, 200_000])).unwrap() < 0.95);
 }
 
 #[test]
@@ -137,8 +155,8 @@ proptest! {
         for quality in posterior.quality(&logits) {
             prop_assert!((0.0..=1.0).contains(&quality));
         }
-        for tier in 0..2 {
-            if let Some(share) = posterior.sufficiency(tier, &logits) {
+        for pair in Pair::ALL {
+            if let Some(share) = posterior.sufficiency(pair, &logits) {
                 prop_assert!((0.0..=1.0).contains(&share), "{share}");
             }
         }

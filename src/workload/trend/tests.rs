@@ -23,7 +23,8 @@ fn a_tier_that_fails_along_a_trait_is_expected_to() {
     let (near, far) = (trend.shifts(&[0; 4]), trend.shifts(&[ONE, 0, 0, 0]));
     assert!(near[0] > 0.2 && far[0] < -0.2, "{near:?} {far:?}");
     assert!(near[2].abs() < 1e-9 && near[1].abs() < 1e-9, "{near:?}");
-    let ((near, spread), (far, _)) = (trend.gap(0, &[0; 4]), trend.gap(0, &[ONE, 0, 0, 0]));
+    let ((near, spread), (far, _)) =
+        (trend.gap(Pair::HaikuOpus, &[0; 4]), trend.gap(Pair::HaikuOpus, &[ONE, 0, 0, 0]));
     assert!(near < 0.0 && far > 0.0 && spread > 0.1, "{near} {far} {spread}");
     let across = trend.shifts(&[ONE / 2, ONE, 0, 0])[0] - trend.shifts(&[ONE / 2, 0, 0, 0])[0];
     assert!(across.abs() < 0.1, "the other trait said nothing: {across}");
@@ -46,7 +47,7 @@ fn what_all_answers_share_is_no_trend_between_tiers() {
     }
     let trend = trends.trend();
     assert!(trend.shifts(&[ONE, 0, 0, 0])[0] > 0.2);
-    let (gap, spread) = trend.gap(0, &[ONE, 0, 0, 0]);
+    let (gap, spread) = trend.gap(Pair::HaikuOpus, &[ONE, 0, 0, 0]);
     assert!(gap.abs() < 1e-9 && spread < 1e-9);
 }
 
@@ -66,8 +67,8 @@ proptest! {
         for shift in trend.shifts(&asked) {
             prop_assert!(shift.abs() <= SHIFT_MAX);
         }
-        for tier in 0..2 {
-            let (gap, spread) = trend.gap(tier, &asked);
+        for pair in Pair::ALL {
+            let (gap, spread) = trend.gap(pair, &asked);
             prop_assert!(gap.abs() <= SHIFT_MAX && spread.is_finite() && spread >= 0.0);
         }
     }

@@ -31,6 +31,9 @@ fn what_is_usual_elsewhere_is_not_held_against_a_tier() {
         (Sign::Ended, [(10, 10), quiet, (100, 100)], 0.0, 0.0),
         (Sign::Ended, [(200, 4), quiet, quiet], 0.0, 0.0),
         (Sign::Ended, [quiet, quiet, (100, 100)], 0.0, 0.0),
+        // What opus refuses as well, seen on the few requests that it was asked again.
+        (Sign::Ended, [(400, 40), quiet, quiet], 0.05, 0.08),
+        (Sign::Ended, [(400, 40), quiet, (60, 8)], 0.0, 0.02),
         (Sign::Tools, [(100, 40), quiet, (100, 40)], 0.0, 0.0),
         (Sign::Tools, [(100, 80), quiet, (100, 20)], 0.2, 0.25),
         (Sign::Tools, [(10, 10), quiet, quiet], 0.08, 0.12),
