@@ -4,103 +4,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
-use support::http::{ask, message, send};
+use support::clickhouse::{Engine, whole};
+use support::http::{ask, get, message, send};
+use support::read::{metric, until_told};
 use support::{ACME, House, RIVAL, TENANTS};
 use tempfile::TempDir;
 use tercet::simulated::{Behaviour, Options, Upstream};
-
-/// ClickHouse's engine behind HTTP; its tables outlast the process.
-struct Engine {
-    folder: TempDir,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Engine {
-    fn new() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder: TempDir::new().unwrap(), port, child: None }
-    }
-
-    fn start(&mut self) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".cache/clickhouse/python/bin/python");
-        assert!(python.exists(), "run scripts/clickhouse-engine (or make test) first");
-        let mut command = Command::new(python);
-        command.arg(root.join("tests/clickhouse/server.py")).arg(self.port.to_string());
-        command.arg(self.folder.path()).args(["tercet", ACME]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        self.child = Some(child);
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    fn configuration(&self) -> String {
-        format!(
-            "{TENANTS}\n[clickhouse]\nurl = \"http://127.0.0.1:{}\"\nuser = \"tercet\"\npassword = {{ env = \"ACME_KEY\" }}\n",
-            self.port
-        )
-    }
-
-    async fn answers(&self, path: &str, body: &str) -> Result<String, String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.port);
-        let headers = [("x-clickhouse-user", "tercet"), ("x-clickhouse-key", "tct-acme-key")];
-        let answer = send(Method::POST, &url, &headers, body.to_owned()).await;
-        let text = String::from_utf8(answer.body.to_vec()).unwrap();
-        if answer.status == 200 { Ok(text) } else { Err(text) }
-    }
-
-    /// The rows that a query gives.
-    async fn rows(&self, query: &str) -> Result<Vec<Value>, String> {
-        let told = self.answers("?database=tercet&default_format=JSONEachRow", query).await?;
-        Ok(told.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
-    }
-
-    /// Waits until the copy holds as many rows, once each, and returns its sums beside those of the hours.
-    async fn holds(&self, count: usize) -> (Value, Value) {
-        let all = "SELECT count() AS rows, sum(cost_nanousd) AS cost, sum(baseline_requested_nanousd) AS baseline, \
-                   sum(output_tokens) AS output, countIf(outcome != 'ok') AS failed FROM requests FINAL";
-        let hours = "SELECT sum(requests) AS rows, sum(cost_nanousd) AS cost, sum(baseline_requested_nanousd) AS baseline, \
-                     sum(output_tokens) AS output, sum(failed) AS failed FROM hourly";
-        let mut told = Err(String::new());
-        for _ in 0..600 {
-            told = self.rows(all).await;
-            if told.as_ref().is_ok_and(|rows| whole(&rows[0]["rows"]) == count as i64) {
-                let rows = told.unwrap().remove(0);
-                return (rows, self.rows(hours).await.unwrap().remove(0));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the copy never held {count} rows: {told:?}");
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// A whole number, which JSON of ClickHouse may quote.
-fn whole(value: &Value) -> i64 {
-    value.as_i64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
-}
 
 /// The copy, its hours and the journal say the same, to the nano-dollar.
 fn agree(records: &[Value], (rows, hours): &(Value, Value)) {
@@ -117,6 +28,36 @@ fn agree(records: &[Value], (rows, hours): &(Value, Value)) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_one_s_own_authority_is_trusted_by_its_roots_only() {
+    let folder = TempDir::new().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (both, roots) = (folder.path().join("both.pem"), folder.path().join("roots.pem"));
+    std::fs::write(&both, signed.signing_key.serialize_pem() + &signed.cert.pem()).unwrap();
+    std::fs::write(&roots, signed.cert.pem()).unwrap();
+    let mut engine = Engine::new().with_certificate(both);
+    engine.start();
+    let house = House::start(&format!("{TENANTS}{}", engine.section(None))).await;
+    some_requests(&house).await;
+    let page = async || String::from_utf8(get(&house.admin_url, "", "/metrics").await.body.to_vec()).unwrap();
+    until_told(page, "tercet_copy_failures_total{copy=\"clickhouse\"} 1").await;
+    let page = page().await;
+    assert!(metric(&page, "tercet_copy_lag_records", "copy=\"clickhouse\"") >= 3_000_000_000, "{page}");
+    let (upstream, folder_of_house) = house.stop().await;
+    let house =
+        House::start_before(upstream, folder_of_house, &format!("{TENANTS}{}", engine.section(Some(&roots))))
+            .await;
+    let records = house.records_when(3).await;
+    let page = async || String::from_utf8(get(&house.admin_url, "", "/metrics").await.body.to_vec()).unwrap();
+    until_told(page, "tercet_copy_lag_records{copy=\"clickhouse\"} 0").await;
+    house.stop().await;
+    // What came by TLS is read without.
+    engine.stop();
+    engine.certificate = None;
+    engine.start();
+    agree(&records, &engine.holds(3).await);
+}
+
 async fn some_requests(house: &House) {
     for (key, model) in [(ACME, "claude-opus-5-5"), (RIVAL, "haiku"), (ACME, "claude-sonnet-5-5")] {
         assert_eq!(message(&house.url, key, ask(model, "say hi")).await.status, 200);
@@ -130,7 +71,7 @@ async fn a_turn(house: &House) {
         json!({ "type": "tool_result", "tool_use_id": "toolu_1", "is_error": true, "content": "no" });
     let body = json!({ "model": "claude-opus-5-5", "max_tokens": 64,
         "tools": [{ "name": "O'Bash\\", "input_schema": { "type": "object" } }],
-        "messages": [{ "role": "user", "content": "go" }, { "role": "assistant", "content": [call] },
+        "messages": [{ "role": "user", "content": "go, ada@acme.io" }, { "role": "assistant", "content": [call] },
             { "role": "user", "content": [result] }] });
     let headers = [
         ("x-api-key", ACME),
@@ -146,7 +87,9 @@ async fn a_turn(house: &House) {
 async fn the_copy_is_whole_and_the_questions_have_answers() {
     let mut engine = Engine::new();
     engine.start();
-    let house = House::start(&engine.configuration()).await;
+    let guard = "[[guards]]\ndetect = [\"email\"]\naction = \"flag\"\n";
+    let text = format!("{TENANTS}{guard}{}", engine.section(None));
+    let house = House::start(&text).await;
     some_requests(&house).await;
     a_turn(&house).await;
     house.upstream.script(Behaviour::Refusal { category: None });
@@ -174,7 +117,7 @@ async fn the_copy_is_whole_and_the_questions_have_answers() {
         assert_eq!(row[name], record[name], "{name}");
     }
     assert_eq!((&row["tags"], &row["tools"]), (&json!(["team-a", "ünï"]), &json!(["O'Bash\\"])));
-    assert_eq!(row["failed_tools"], row["tools"]);
+    assert_eq!((&row["failed_tools"], &row["guards"]), (&row["tools"], &json!(["flag:email"])));
     assert_eq!(row["reasons"][0], record["decision"]["reasons"][0]["code"]);
     let time = record["timestamp"].as_str().unwrap().replace('T', " ");
     assert_eq!(row["ts"].as_str().unwrap(), time.trim_end_matches('Z'));
@@ -186,6 +129,16 @@ async fn the_copy_is_whole_and_the_questions_have_answers() {
         let answer = engine.rows(question).await;
         assert!(answer.as_ref().is_ok_and(|rows| !rows.is_empty()), "{question}\n{answer:?}");
     }
+    let (upstream, folder) = house.stop().await;
+
+    // Tables of an earlier build get the columns that they lack.
+    engine.rows("ALTER TABLE requests DROP COLUMN guards").await.unwrap();
+    let house = House::start_before(upstream, folder, &text).await;
+    a_turn(&house).await;
+    let records = house.records_when(9).await;
+    agree(&records, &engine.holds(records.len()).await);
+    let flagged = engine.rows("SELECT count() AS flagged FROM requests FINAL WHERE notEmpty(guards)").await;
+    assert_eq!(whole(&flagged.unwrap()[0]["flagged"]), 1);
     house.stop().await;
 }
 
@@ -193,7 +146,9 @@ async fn the_copy_is_whole_and_the_questions_have_answers() {
 async fn what_waited_is_sent_once_whatever_fails() {
     let mut engine = Engine::new();
     let upstream = Upstream::start(Options::default()).await.unwrap();
-    let house = House::start_before(upstream, TempDir::new().unwrap(), &engine.configuration()).await;
+    let house =
+        House::start_before(upstream, TempDir::new().unwrap(), &format!("{TENANTS}{}", engine.section(None)))
+            .await;
     some_requests(&house).await;
     house.records_when(3).await;
     let (upstream, folder) = house.stop().await;
@@ -201,7 +156,7 @@ async fn what_waited_is_sent_once_whatever_fails() {
     // The server was down all the time of the first process. Then it takes a batch and its answer is lost.
     engine.start();
     engine.answers("lose", "1").await.unwrap();
-    let house = House::start_before(upstream, folder, &engine.configuration()).await;
+    let house = House::start_before(upstream, folder, &format!("{TENANTS}{}", engine.section(None))).await;
     engine.holds(3).await;
     some_requests(&house).await;
     let records = house.records_when(6).await;
@@ -217,7 +172,7 @@ async fn what_waited_is_sent_once_whatever_fails() {
     engine.holds(9).await;
     let (upstream, folder) = house.stop().await;
     engine.answers("lose", "0").await.unwrap();
-    let house = House::start_before(upstream, folder, &engine.configuration()).await;
+    let house = House::start_before(upstream, folder, &format!("{TENANTS}{}", engine.section(None))).await;
     some_requests(&house).await;
     let records = house.records_when(12).await;
     agree(&records, &engine.holds(12).await);

@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS requests
     outcome LowCardinality(String),
     tools Array(LowCardinality(String)),
     failed_tools Array(LowCardinality(String)),
+    guards Array(LowCardinality(String)),
     stream Bool,
     latency_ms UInt64,
     ttft_ms Nullable(UInt64),
@@ -62,6 +63,9 @@ PARTITION BY toDate(ts)
 ORDER BY (tenant, toStartOfHour(ts), ts, request_id)
 TTL toDateTime(ts) + INTERVAL 90 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000;
+
+-- Columns that tables of earlier builds lack. What guards did, such as redact:email; what they found is nowhere.
+ALTER TABLE requests ADD COLUMN IF NOT EXISTS guards Array(LowCardinality(String)) AFTER failed_tools;
 
 -- The sums of each hour, for 400 days. A batch that is sent twice is dropped here as it is above, by the same token.
 CREATE TABLE IF NOT EXISTS hourly

@@ -1,6 +1,7 @@
 //! `[clickhouse]`: where exchanges are copied to for analysis.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use http::Uri;
 use toml::Spanned;
@@ -22,6 +23,8 @@ pub struct ClickHouse {
     pub user: String,
     /// The user's password; none by default.
     pub password: Option<Secret>,
+    /// Extra root certificates (PEM) trusted besides the built-in ones.
+    pub ca: Option<PathBuf>,
     /// Whether the tables are made where they are missing; default yes.
     pub create_tables: bool,
 }
@@ -50,6 +53,7 @@ pub(super) struct Written {
     database: Given<String>,
     user: Given<String>,
     password: Given<Reference>,
+    ca: Given<PathBuf>,
     create_tables: Option<bool>,
 }
 
@@ -84,7 +88,8 @@ pub(super) fn clickhouse(check: &mut Check<'_>, file: &Written) -> Option<ClickH
         }
     };
     let (database, user) = (name(&file.database, "tercet"), name(&file.user, "default"));
-    Some(ClickHouse { url, database, user, password, create_tables: file.create_tables.unwrap_or(true) })
+    let ca = check.file(file.ca.as_ref());
+    Some(ClickHouse { url, database, user, password, ca, create_tables: file.create_tables.unwrap_or(true) })
 }
 
 /// Reads http or https and a host, with no user before it and nothing behind it.

@@ -90,6 +90,7 @@ fn clickhouse(section: Option<&super::ClickHouse>) -> Value {
         "database": section.map_or("tercet", |section| &section.database),
         "user": section.map_or("default", |section| &section.user),
         "password": section.and_then(|section| section.password.as_ref()).map(|_| MASK),
+        "ca": section.and_then(|section| section.ca.as_ref()),
         "create_tables": section.is_none_or(|section| section.create_tables),
     })
 }

@@ -113,7 +113,10 @@ impl AsyncWrite for Stream {
 }
 
 /// Trusts the built-in roots and those of the `ca` file; speaks HTTP/1.1 only.
-fn tls(ca: Option<&Path>) -> Result<ClientConfig, UpstreamProblem> {
+///
+/// # Errors
+/// Where the file cannot be read or holds no certificate.
+pub fn tls(ca: Option<&Path>) -> Result<ClientConfig, UpstreamProblem> {
     let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     if let Some(path) = ca {
         let problem = |reason: String| UpstreamProblem::Ca { path: path.to_owned(), reason };

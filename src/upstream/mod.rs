@@ -35,6 +35,7 @@ use tokio::time::Instant;
 pub use allowance::Allowance;
 pub use body::{BodyProblem, Gathered, Pieces, RequestBody};
 pub use breaker::{Breaker, Change, Health, Open};
+pub use connect::tls;
 pub use failure::{FailureKind, Phase, UpstreamFailure};
 pub use headroom::{Headroom, Left};
 pub use path::{Route, route};

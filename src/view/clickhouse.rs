@@ -14,9 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::{Client, Compression};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config;
 use crate::journal::{Entry, ExchangeRecord, Pause, Place, ReadFailure, Reader};
+use crate::upstream;
 use row::Request;
 use spool::Spool;
 
@@ -67,12 +71,25 @@ struct Batch {
     pause: Pause,
 }
 
+/// Connects to the server, trusting the roots that are configured for it.
+fn connecting(settings: &config::ClickHouse) -> Result<Client, SinkFailure> {
+    let tls = upstream::tls(settings.ca.as_deref());
+    let tls = tls.map_err(|problem| SinkFailure::Server(problem.to_string()))?;
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    let mut client = legacy::Client::builder(TokioExecutor::new());
+    // The server closes what is idle after 3 s by default.
+    client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+    Ok(Client::with_http_client(client.build(HttpsConnector::from((connector, tls)))))
+}
+
 impl Sink {
     /// Begins where the journal at `journal`, whose chain has this origin, was last sent to this server.
     ///
     /// Fails where what was sent cannot be read.
     pub fn new(settings: &config::ClickHouse, journal: &Path, origin: &str) -> Result<Self, SinkFailure> {
-        let mut client = Client::default()
+        let mut client = connecting(settings)?
             .with_url(settings.origin())
             .with_database(&settings.database)
             .with_user(&settings.user)
@@ -228,5 +245,7 @@ const TABLE: &str = "requests";
 const DAY_S: i64 = 86_400;
 /// Records of a batch, about two kilobytes each.
 const BATCH_RECORDS: usize = 5_000;
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 const INSERT_TIMEOUT: Duration = Duration::from_secs(120);
 const SAID_MAX: usize = 400;

@@ -1,10 +1,11 @@
 """ClickHouse's engine behind as much of its HTTP interface as the official client uses; what it does not know it refuses.
 
-Usage: server.py PORT FOLDER USER PASSWORD. Bodies, formats and settings go to the engine as they came. POST /lose makes
+Usage: server.py PORT FOLDER USER PASSWORD [CERTIFICATE]. With a certificate (PEM, and its key) it speaks TLS. Bodies, formats and settings go to the engine as they came. POST /lose makes
 the answers to the next so many inserts, which are done, never come.
 """
 
 import http.server
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -27,7 +28,7 @@ def engine(database, settings, text, body, form):
             assert before.startswith("INSERT INTO "), before
             session.query(f"{before} SETTINGS {chosen} FORMAT {form}\n".encode() + body)
             return b""
-        if text.lstrip().upper().startswith("CREATE"):
+        if text.lstrip().upper().startswith(("CREATE", "ALTER", "DROP")):
             session.query(text)
             return b""
         return session.query(f"{text} SETTINGS {chosen}" if chosen else text, form).bytes()
@@ -88,5 +89,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 session.query("CREATE DATABASE IF NOT EXISTS tercet")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+if len(sys.argv) > 5:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[5])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print("ready", flush=True)
 server.serve_forever()

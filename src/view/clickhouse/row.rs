@@ -53,6 +53,7 @@ pub(super) struct Request<'a> {
     outcome: &'a str,
     tools: Vec<&'a str>,
     failed_tools: Vec<&'a str>,
+    guards: Vec<String>,
     stream: bool,
     latency_ms: u64,
     ttft_ms: Option<u64>,
@@ -131,6 +132,7 @@ impl<'a> Request<'a> {
                 .filter(|tool| tool.is_error == Some(true))
                 .map(|tool| tool.name.as_str())
                 .collect(),
+            guards: record.guards.iter().map(|find| format!("{}:{}", find.action, find.found)).collect(),
             stream: record.stream,
             latency_ms: record.latency_ms,
             ttft_ms: record.ttft_ms,
