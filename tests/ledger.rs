@@ -1,4 +1,5 @@
-//! One number: the counter that enforces, the journal, the metric and the reports agree to the nano-dollar.
+//! One number: the counter that enforces, the journal, the metric, the reports and the copies outside the process agree to
+//! the nano-dollar.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly anywhere")]
 
@@ -9,12 +10,15 @@ use std::sync::Arc;
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use support::clickhouse::{Engine, whole};
 use support::http::{get, message, open, send};
 use support::raw::Wire;
-use support::read::{idle, metric, nanos, spent_today, sum};
+use support::read::{idle, metric, nanos, spent_today, sum, until};
 use support::{ACME, House, RIVAL, process};
+use tercet::journal::{Query, Stream};
 use tercet::simulated::Behaviour;
 use tercet::store::AccountId;
+use tercet::view::Sums;
 use tokio::io::AsyncWriteExt;
 
 const CONFIG: &str = r#"
@@ -33,6 +37,8 @@ id = "rival-1"
 user = "rob"
 secret = { env = "RIVAL_KEY" }
 "#;
+
+const BATCH_MODELS: [&str; 2] = ["claude-haiku-5-5", "claude-opus-5-5"];
 
 /// Seeded variety (SplitMix64).
 struct Dice(u64);
@@ -98,6 +104,7 @@ async fn one(house: &House, dice: &mut Dice, before: &mut Vec<(&'static str, Str
         count if count > 0 && dice.below(4) == 0 => before[dice.below(count)].clone(),
         _ => ([ACME, RIVAL][dice.below(2)], body(dice)),
     };
+    let is_repeated = before.contains(&(key, text.clone()));
     before.push((key, text.clone()));
     let leaves = dice.below(4) < 3 && text.contains("\"stream\":true");
     if let Some(fault) = fault(dice) {
@@ -105,7 +112,10 @@ async fn one(house: &House, dice: &mut Dice, before: &mut Vec<(&'static str, Str
     } else if leaves {
         house.upstream.script(Behaviour::Pause { after_events: 3, ms: 400 });
     }
-    let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
+    let mut headers = vec![("x-api-key", key), ("anthropic-version", "2023-06-01")];
+    if is_repeated && dice.below(2) == 0 {
+        headers.push(("x-stainless-retry-count", "1"));
+    }
     if leaves {
         // By a reset, which is noticed at once; a client that merely closes is noticed at the second write.
         let mut client = Wire::connect(&house.url).await;
@@ -149,29 +159,83 @@ async fn send_quietly(url: &str, headers: &[(&str, &str)], body: String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_counter_the_journal_the_metric_and_the_reports_are_one_number() {
-    let house = House::start(CONFIG).await;
-    let mut dice = Dice(20_261_120);
-    let mut before = Vec::new();
-    for _ in 0..60 {
-        one(&house, &mut dice, &mut before).await;
+async fn the_counter_the_journal_the_metric_the_reports_and_the_copies_are_one_number() {
+    let mut engine = Engine::new();
+    engine.start();
+    let text = format!("{CONFIG}{}", engine.section(None));
+    let mut house = House::start(&text).await;
+    let (mut dice, mut before, mut known) = (Dice(20_261_120), Vec::new(), 0);
+    for part in 1..=2 {
+        for _ in 0..30 {
+            one(&house, &mut dice, &mut before).await;
+            idle(&house).await;
+            forget_scripts(&house).await;
+        }
+        batch(&house, [ACME, RIVAL][part - 1]).await;
         idle(&house).await;
-        forget_scripts(&house).await;
+        let count = part * (30 + BATCH_MODELS.len());
+        let records = house.records_when(count).await;
+        assert_eq!(records.len(), count, "each request has one record, a batch one for each model");
+        agree(&house, &records, known).await;
+        copies_agree(&house, &engine, &records).await;
+        bills_match(&house, &records);
+
+        let spent = spent_today(&house, &AccountId::organisation());
+        let (upstream, folder) = house.stop().await;
+        house = House::start_before(upstream, folder, &text).await;
+        assert_eq!(spent_today(&house, &AccountId::organisation()), spent, "rebuilt from the journal");
+        known = records.len();
     }
-    let records = house.records_when(60).await;
-    assert_eq!(records.len(), 60, "each request has one record");
+    let records = house.records();
     let outcome = |name: &str| records.iter().filter(|record| record["outcome"] == name).count();
     let hits = records.iter().filter(|record| record["cache"] == "hit").count();
     let mix = [outcome("ok"), outcome("upstream_error"), outcome("client_aborted"), hits];
     assert!(mix[0] > 20 && mix[1] > 2 && mix[2] > 0 && mix[3] > 2, "{mix:?}");
-    agree(&house, &records).await;
-    bills_match(&house, &records);
-
-    let spent = spent_today(&house, &AccountId::organisation());
-    let (upstream, folder) = house.stop().await;
-    let house = House::start_before(upstream, folder, CONFIG).await;
-    assert_eq!(spent_today(&house, &AccountId::organisation()), spent, "rebuilt from the journal");
     house.stop().await;
+}
+
+/// Makes a batch of several models.
+async fn batch(house: &House, key: &str) {
+    let request = |(number, model): (usize, &&str)| {
+        let messages =
+            [serde_json::json!({ "role": "user", "content": format!("write {} words", 20 + number) })];
+        let params = serde_json::json!({ "model": model, "max_tokens": 300, "messages": messages });
+        serde_json::json!({ "custom_id": format!("item-{number}"), "params": params })
+    };
+    let requests: Vec<Value> = BATCH_MODELS.iter().chain(&BATCH_MODELS).enumerate().map(request).collect();
+    let headers =
+        [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")];
+    let body = serde_json::json!({ "requests": requests }).to_string();
+    let made = send(Method::POST, &format!("{}/v1/messages/batches", house.url), &headers, body).await;
+    assert_eq!(made.status, 200, "{:?}", made.body);
+}
+
+/// What is kept outside the process: the database of sums, and ClickHouse, by row and by hour.
+async fn copies_agree(house: &House, engine: &Engine, records: &[Value]) {
+    let data = house.folder.path().join("data");
+    let head = || house.tercet.runtime.journal.head(Stream::Exchanges).seq;
+    until("the database of sums has all", || {
+        Sums::open(&data).is_ok_and(|sums| sums.place().is_ok_and(|place| place.seq == head()))
+    })
+    .await;
+    engine.holds(records.len()).await;
+    for tenant in ["acme", "rival"] {
+        let mine: Vec<Value> = records.iter().filter(|record| record["tenant"] == tenant).cloned().collect();
+        let spent = sum(&mine, "cost_nanousd");
+        let query = Query { tenant: Some(tenant.to_owned()), ..Query::default() };
+        let summed = Sums::answer(&data, &query).unwrap().totals;
+        assert_eq!((summed.cost.0, summed.requests), (spent, mine.len() as u64), "sums.sqlite, {tenant}");
+        for (table, count) in [("requests FINAL", "count()"), ("hourly", "sum(requests)")] {
+            let question = format!(
+                "SELECT sum(cost_nanousd) AS cost, {count} AS count, sum(output_tokens) AS output FROM {table} \
+                 WHERE tenant = '{tenant}'"
+            );
+            let told = engine.rows(&question).await.unwrap().remove(0);
+            let found = ["cost", "count", "output"].map(|name| whole(&told[name]));
+            let expected = [spent, mine.len() as i64, sum(&mine, "output_tokens")];
+            assert_eq!(found, expected, "ClickHouse, {table}, {tenant}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,8 +311,8 @@ async fn what_a_switch_writes_anew_is_no_saving() {
     house.stop().await;
 }
 
-/// Every view of what was spent, per tenant and in all.
-async fn agree(house: &House, records: &[Value]) {
+/// Every view of what was spent, per tenant and in all; metrics count since the start, before which there were `known`.
+async fn agree(house: &House, records: &[Value], known: usize) {
     let metrics = get(&house.admin_url, "", "/metrics").await;
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     let journal = house.folder.path().join("data").display().to_string();
@@ -261,7 +325,10 @@ async fn agree(house: &House, records: &[Value]) {
             if tenant.is_empty() { AccountId::organisation() } else { AccountId::tenant(Arc::from(tenant)) };
         assert_eq!(spent_today(house, &id), spent, "counter of {id}");
         let label = if tenant.is_empty() { String::new() } else { format!("tenant=\"{tenant}\"") };
-        assert_eq!(metric(&text, "tercet_cost_usd_total", &label), spent, "metric {tenant}");
+        let counted: Vec<Value> =
+            records[known..].iter().filter(|r| tenant.is_empty() || r["tenant"] == tenant).cloned().collect();
+        let since = sum(&counted, "cost_nanousd");
+        assert_eq!(metric(&text, "tercet_cost_usd_total", &label), since, "metric {tenant}");
         let (path, mut arguments) = match tenant {
             "" => ("/admin/v1/usage".to_owned(), vec!["usage", "--json", "--journal", &journal]),
             _ => (

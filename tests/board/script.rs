@@ -22,6 +22,9 @@ pub const DAILY_TOKENS: f64 = 10_000_000.0;
 /// The configuration was taken over no longer ago than this, in seconds.
 pub const RELOADED: f64 = 3_600.0;
 
+/// Says whether an exchange is one of those that are counted.
+type Counts = fn(&Value) -> bool;
+
 const TINY: &str = "tct-tiny-key";
 
 /// Returns a Prometheus that watched it, and what the journal says of it.
@@ -173,7 +176,7 @@ async fn settled(
             prometheus.when(query, |answer| answer.values().any(|sum| *sum == wanted)).await;
             // What is counted behind the exchange, in the background.
             let all = exchanges_in(journal);
-            let behind: [(&str, fn(&Value) -> bool); 2] = [
+            let behind: [(&str, Counts); 2] = [
                 ("sum(tercet_content_records_total)", is_kept),
                 ("sum(tercet_shadow_samples_total)", is_drawn),
             ];
