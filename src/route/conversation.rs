@@ -54,18 +54,10 @@ impl Prefixes {
     /// Hashes a request once, noting the place before its last assistant message.
     #[must_use]
     pub fn of(speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Self> {
-        let marked = envelope.history.cache_control;
-        let mut hasher = Hasher::new();
-        add(&mut hasher, if marked { BY_STRUCTURE } else { BY_BYTES }, speaker.tenant.as_bytes());
-        add(&mut hasher, NAME, speaker.user.as_bytes());
-        add(&mut hasher, NAME, speaker.session.unwrap_or("").as_bytes());
-        add(&mut hasher, NAME, speaker.agent.unwrap_or("").as_bytes());
-        let extended = if marked {
-            by_structure(&mut hasher, speaker, envelope)?
-        } else {
-            by_bytes(&mut hasher, speaker, envelope)?
-        };
-        Some(Self { extended, whole: *hasher.finalize().as_bytes() })
+        match envelope.history.cache_control {
+            true => by_structure(speaker, envelope),
+            false => by_bytes(speaker, envelope),
+        }
     }
 }
 
@@ -170,9 +162,11 @@ impl Default for Conversations {
 }
 
 /// Hashes the messages as they stand, in at most two pieces: BLAKE3 is several times slower over small ones.
-fn by_bytes(hasher: &mut Hasher, speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Option<[u8; 32]>> {
+fn by_bytes(speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Prefixes> {
+    let mut hasher = Hasher::new();
+    name(&mut hasher, BY_BYTES, speaker);
     if speaker.session.is_none() {
-        add(hasher, SCALAR, envelope.system.unwrap_or(b"null"));
+        add(&mut hasher, SCALAR, envelope.system.unwrap_or(b"null"));
     }
     let spans = &envelope.history.spans;
     let begin = spans.first().map_or(0, |first| first.start);
@@ -182,62 +176,118 @@ fn by_bytes(hasher: &mut Hasher, speaker: &Speaker<'_>, envelope: &Envelope<'_>)
     hasher.update(envelope.body.get(begin..middle.unwrap_or(end))?);
     let extended = middle.map(|_| *hasher.finalize().as_bytes());
     hasher.update(envelope.body.get(middle.unwrap_or(end)..end)?);
-    Some(extended)
+    Some(Prefixes { extended, whole: *hasher.finalize().as_bytes() })
 }
 
 /// Hashes the messages by their structure, cache markers left out.
-fn by_structure(
-    hasher: &mut Hasher,
-    speaker: &Speaker<'_>,
-    envelope: &Envelope<'_>,
-) -> Option<Option<[u8; 32]>> {
-    let value = |hasher: &mut Hasher, bytes: &[u8]| walk(&mut Cursor::new(bytes)?, hasher, true);
+fn by_structure(speaker: &Speaker<'_>, envelope: &Envelope<'_>) -> Option<Prefixes> {
+    let mut pieces = Pieces::new();
+    name(&mut pieces, BY_STRUCTURE, speaker);
+    let value = |pieces: &mut Pieces, bytes: &[u8]| walk(&mut Cursor::new(bytes)?, pieces, true);
     if speaker.session.is_none() {
-        value(hasher, envelope.system.unwrap_or(b"null")).ok()?;
+        value(&mut pieces, envelope.system.unwrap_or(b"null")).ok()?;
     }
     let mut extended = None;
     for (index, span) in envelope.history.spans.iter().enumerate() {
         if index > 0 && envelope.history.last_assistant == Some(index) {
-            extended = Some(*hasher.finalize().as_bytes());
+            extended = Some(pieces.digest());
         }
-        value(hasher, envelope.body.get(span.clone())?).ok()?;
+        value(&mut pieces, envelope.body.get(span.clone())?).ok()?;
     }
-    Some(extended)
+    Some(Prefixes { extended, whole: pieces.digest() })
 }
 
-fn add(hasher: &mut Hasher, tag: u8, bytes: &[u8]) {
-    hasher.update(&[tag]);
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+/// What is hashed, piece by piece.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Hasher {
+    fn put(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+/// Gathers small pieces, which BLAKE3 hashes several times slower than what it is given at once.
+struct Pieces {
+    hasher: Hasher,
+    held: [u8; HELD_BYTES],
+    filled: usize,
+}
+
+impl Pieces {
+    fn new() -> Self {
+        Self { hasher: Hasher::new(), held: [0; HELD_BYTES], filled: 0 }
+    }
+
+    /// Returns the hash of all pieces so far.
+    fn digest(&mut self) -> [u8; 32] {
+        self.hasher.update(self.held.get(..self.filled).unwrap_or_default());
+        self.filled = 0;
+        *self.hasher.finalize().as_bytes()
+    }
+}
+
+impl Sink for Pieces {
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(HELD_BYTES - self.filled));
+            if let Some(place) = self.held.get_mut(self.filled..self.filled + now.len()) {
+                place.copy_from_slice(now);
+            }
+            self.filled += now.len();
+            bytes = later;
+            if self.filled == HELD_BYTES {
+                self.hasher.update(&self.held);
+                self.filled = 0;
+            }
+        }
+    }
+}
+
+/// Hashes who speaks, and how what they say is hashed.
+fn name(sink: &mut impl Sink, how: u8, speaker: &Speaker<'_>) {
+    add(sink, how, speaker.tenant.as_bytes());
+    add(sink, NAME, speaker.user.as_bytes());
+    add(sink, NAME, speaker.session.unwrap_or("").as_bytes());
+    add(sink, NAME, speaker.agent.unwrap_or("").as_bytes());
+}
+
+fn add(sink: &mut impl Sink, tag: u8, bytes: &[u8]) {
+    let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
+    sink.put(&[tag, a, b, c, d, e, f, g, h]);
+    sink.put(bytes);
 }
 
 /// Hashes a value by its structure; markers are left out, except in what a tool is called with.
-fn walk(cursor: &mut Cursor<'_>, hasher: &mut Hasher, marks: bool) -> Result<(), Malformed> {
+fn walk(cursor: &mut Cursor<'_>, sink: &mut impl Sink, marks: bool) -> Result<(), Malformed> {
     match cursor.kind()? {
         Kind::Object => {
-            hasher.update(b"{");
+            sink.put(b"{");
             cursor.each_field(|cursor, name| {
                 if marks && name.raw == "cache_control" {
                     return cursor.skip().map(drop);
                 }
-                add(hasher, NAME, name.raw.as_bytes());
-                walk(cursor, hasher, marks && name.raw != "input")
+                add(sink, NAME, name.raw.as_bytes());
+                walk(cursor, sink, marks && name.raw != "input")
             })?;
-            hasher.update(b"}");
+            sink.put(b"}");
         }
         Kind::Array => {
-            hasher.update(b"[");
-            cursor.each_item(|cursor| walk(cursor, hasher, marks))?;
-            hasher.update(b"]");
+            sink.put(b"[");
+            cursor.each_item(|cursor| walk(cursor, sink, marks))?;
+            sink.put(b"]");
         }
         Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
             let span = cursor.skip()?;
-            add(hasher, SCALAR, cursor.slice(span));
+            add(sink, SCALAR, cursor.slice(span));
         }
     }
     Ok(())
 }
 
+/// Gathered before it is hashed: as many kibibytes as are hashed at once where the processor can most.
+const HELD_BYTES: usize = 16 << 10;
 const CONVERSATIONS_MAX: u64 = 100_000;
 const DOORS: usize = 64;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -250,3 +300,28 @@ const BY_STRUCTURE: u8 = b'm';
 const BY_BYTES: u8 = b'b';
 const NAME: u8 = b'n';
 const SCALAR: u8 = b's';
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_gathered_are_hashed_as_pieces_by_themselves(
+            sizes in proptest::collection::vec(prop_oneof![0usize..40, 0usize..3 * HELD_BYTES], 0..12), between: u8,
+        ) {
+            let (mut pieces, mut hasher) = (Pieces::new(), Hasher::new());
+            for (number, size) in sizes.iter().enumerate() {
+                let piece: Vec<u8> = (0..*size).map(|at| (at % 251) as u8 ^ number as u8).collect();
+                pieces.put(&piece);
+                hasher.put(&piece);
+                if number == usize::from(between % 12) {
+                    prop_assert_eq!(pieces.digest(), *hasher.finalize().as_bytes());
+                }
+            }
+            prop_assert_eq!(pieces.digest(), *hasher.finalize().as_bytes());
+        }
+    }
+}

@@ -46,14 +46,16 @@ impl Matter<'_> {
         let (here, quality) = (self.model_tier(&past.model), self.routing.quality_permille);
         let suffices = |one: &&Candidate| one.sufficiency_permille >= quality;
         let open = || candidates.iter().filter(|one| self.may_join(one, past));
-        let cost = |one: &&Candidate| (outlook(self, &one.model), one.tier);
+        let cost = |one: &&Candidate| (one.ahead, one.tier);
         if self.sufficiency_of(here).saturating_add(MARGIN_PERMILLE) < quality {
             let up = open().filter(|one| one.tier > here).filter(suffices).min_by_key(cost);
             let up = up.or_else(|| open().filter(|one| one.tier > here).max_by_key(|one| one.tier));
             return up.map(|candidate| (candidate, "turn-harder"));
         }
         let down = open().filter(|one| one.tier < here && one.feasible).filter(suffices).min_by_key(cost)?;
-        (outlook(self, &down.model) < outlook(self, &past.model)).then_some((down, "switch-pays"))
+        let known = candidates.iter().find(|one| one.model == past.model).map(|one| one.ahead);
+        let stay = known.unwrap_or_else(|| outlook(self, &past.model).ahead);
+        (down.ahead < stay).then_some((down, "switch-pays"))
     }
 
     /// Tells whether the conversation can go on there with all its thinking, and come back.

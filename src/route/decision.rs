@@ -64,6 +64,8 @@ pub struct Candidate {
     pub sufficiency_permille: u16,
     /// What the request is expected to cost there.
     pub estimate: NanoUsd,
+    /// What it and the turns expected after it would cost there; not told.
+    pub(super) ahead: NanoUsd,
     /// Changes the request would need there.
     pub adaptations: Vec<Adaptation>,
 }

@@ -6,8 +6,9 @@
 
 use super::ask::{ADVISOR, Ask};
 use super::matter::Matter;
+use super::outlook::{Outlook, outlook};
 use super::thinking::{self, Thinks};
-use super::{Asked, Candidate, outlook, size, tier_model};
+use super::{Asked, Candidate, size, tier_model};
 use crate::catalog::{Accepts, Fast, Model, SamplingRule};
 use crate::config::Adaptation;
 use crate::tier::Tier;
@@ -23,10 +24,16 @@ pub(super) struct Fit {
 pub(super) fn candidates(matter: &Matter<'_>) -> Vec<Candidate> {
     let reference = matter.reference();
     let mut found = Vec::with_capacity(4);
+    let here = outlook(matter, reference);
     if *matter.asked != Asked::Auto {
-        found.push(as_asked(matter, reference));
+        found.push(as_asked(matter, reference, here));
     }
     let asked = matter.catalog.model(reference);
+    // A free choice names no model whose refusal the client should see.
+    let refuses = *matter.asked != Asked::Auto
+        && asked
+            .and_then(|model| model.accepts.as_ref())
+            .is_some_and(|own| !refusals(matter, own).is_empty());
     for tier in Tier::ROUTED {
         let Some(name) = tier_model(matter.tiers, tier) else { continue };
         let same = name == reference || asked.is_some_and(|model| model.is(name));
@@ -34,11 +41,16 @@ pub(super) fn candidates(matter: &Matter<'_>) -> Vec<Candidate> {
             continue;
         }
         let target = matter.catalog.model(name);
+        let there = outlook(matter, name);
         let fit = match (asked, target) {
-            (Some(asked), Some(target)) => judge(matter, asked, target, tier),
+            (Some(asked), Some(target)) => {
+                let mut blockers = Vec::new();
+                matter.preferences(target, tier, there.ahead < here.ahead, &mut blockers);
+                judge(matter, asked, target, refuses, blockers)
+            }
             _ => Fit { blockers: vec!["unknown-model"], ..Fit::default() },
         };
-        found.push(candidate(matter, tier, name, fit));
+        found.push(candidate(matter, tier, name, there, fit));
     }
     found
 }
@@ -62,36 +74,41 @@ pub(super) fn stays(matter: &Matter<'_>, target: &Model) -> Fit {
 }
 
 /// The asked model is always a candidate: refusing what it would refuse is the upstream's to say.
-fn as_asked(matter: &Matter<'_>, reference: &str) -> Candidate {
-    candidate(matter, matter.model_tier(reference), reference, Fit::default())
+fn as_asked(matter: &Matter<'_>, reference: &str, outlook: Outlook) -> Candidate {
+    candidate(matter, matter.model_tier(reference), reference, outlook, Fit::default())
 }
 
-fn candidate(matter: &Matter<'_>, tier: Tier, name: &str, fit: Fit) -> Candidate {
-    let estimate = outlook::estimate(matter, name);
+fn candidate(matter: &Matter<'_>, tier: Tier, name: &str, outlook: Outlook, fit: Fit) -> Candidate {
     Candidate {
         tier,
         model: name.to_owned(),
         feasible: fit.blockers.is_empty(),
         blockers: fit.blockers,
         sufficiency_permille: matter.sufficiency_of(tier),
-        estimate,
+        estimate: outlook.now,
+        ahead: outlook.ahead,
         adaptations: fit.adaptations,
     }
 }
 
-fn judge(matter: &Matter<'_>, reference: &Model, target: &Model, tier: Tier) -> Fit {
-    let mut fit = Fit::default();
+/// Judges a target to whose `blockers` more are added; `refuses` where the asked model would refuse the request.
+fn judge(
+    matter: &Matter<'_>,
+    reference: &Model,
+    target: &Model,
+    refuses: bool,
+    blockers: Vec<&'static str>,
+) -> Fit {
+    let mut fit = Fit { blockers, ..Fit::default() };
     let (Some(here), Some(there)) = (&reference.accepts, &target.accepts) else {
-        fit.blockers.push("unknown-model");
+        fit.blockers = vec!["unknown-model"];
         return fit;
     };
-    matter.preferences(target, tier, &mut fit.blockers);
     if reference.id == target.id {
         fit.blockers.extend(refusals(matter, there));
         return fit;
     }
-    // A free choice names no model whose refusal the client should see.
-    if *matter.asked != Asked::Auto && !refusals(matter, here).is_empty() {
+    if refuses {
         fit.blockers.push("asked-refuses");
     }
     fit.blockers.extend(bonds(matter));

@@ -192,15 +192,15 @@ impl<'a> Matter<'a> {
         }
         let reference = self.reference();
         let low = self.facts.budget_low;
-        let as_asked = outlook(self, reference);
+        let as_asked = low.then(|| outlook(self, reference).ahead);
         let best = candidates
             .iter()
             .filter(|candidate| candidate.feasible && candidate.model != reference)
-            .filter(|candidate| match low {
-                true => outlook(self, &candidate.model) < as_asked,
-                false => candidate.sufficiency_permille >= quality && self.may_move(candidate),
+            .filter(|candidate| match as_asked {
+                Some(as_asked) => candidate.ahead < as_asked,
+                None => candidate.sufficiency_permille >= quality && self.may_move(candidate),
             })
-            .min_by_key(|candidate| (outlook(self, &candidate.model), candidate.tier));
+            .min_by_key(|candidate| (candidate.ahead, candidate.tier));
         let chosen = match best {
             Some(candidate) => {
                 reasons.push(Reason::certain(if low { "budget-low" } else { "suffices" }));
@@ -259,8 +259,15 @@ impl<'a> Matter<'a> {
         !self.is_free() && config::is_drawn(self.facts.lot, self.routing.control_permille)
     }
 
-    /// What the ceiling and the tenant say about a model, whatever the request holds.
-    pub(super) fn preferences(&self, target: &Model, tier: Tier, blockers: &mut Vec<&'static str>) {
+    /// What the ceiling and the tenant say about a model, whatever the request holds; `saves` where it costs less over the
+    /// turns ahead.
+    pub(super) fn preferences(
+        &self,
+        target: &Model,
+        tier: Tier,
+        saves: bool,
+        blockers: &mut Vec<&'static str>,
+    ) {
         if !self.routing.tiers.contains(&tier) {
             blockers.push("tier-not-allowed");
         }
@@ -279,7 +286,7 @@ impl<'a> Matter<'a> {
             blockers.push("above-ceiling");
         } else if tier < asked && size::list_price(self, &target.id) > size::list_price(self, reference) {
             blockers.push("dearer");
-        } else if tier < asked && outlook(self, &target.id) >= outlook(self, reference) {
+        } else if tier < asked && !saves {
             blockers.push("no-saving");
         }
     }

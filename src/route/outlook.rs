@@ -10,23 +10,22 @@ use super::size;
 use crate::money::{Factor, NanoUsd};
 use crate::usage::Usage;
 
-/// Returns what this request alone is expected to cost at `model`.
-pub(super) fn estimate(matter: &Matter<'_>, model: &str) -> NanoUsd {
-    ahead(matter, model, 1_000)
+/// What is expected at a model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// What this request alone costs.
+    pub(super) now: NanoUsd,
+    /// What it and the turns after it cost.
+    pub(super) ahead: NanoUsd,
 }
 
-/// Returns what this request and the turns expected after it would cost at `model`.
-pub(super) fn outlook(matter: &Matter<'_>, model: &str) -> NanoUsd {
-    let learned = matter.facts.ahead.turns_permille;
-    let turns_permille = match learned {
+/// Returns what this request, and with it the turns expected after it, would cost at `model`.
+pub(super) fn outlook(matter: &Matter<'_>, model: &str) -> Outlook {
+    let turns_permille = match matter.facts.ahead.turns_permille {
         0 if matter.ask.cached => CACHED_TURNS_PERMILLE,
         0 => 1_000,
         learned => learned,
     };
-    ahead(matter, model, turns_permille)
-}
-
-fn ahead(matter: &Matter<'_>, model: &str, turns_permille: u64) -> NanoUsd {
     let (ask, learned) = (matter.ask, matter.facts.ahead);
     // Looked up once: there may be sixteen turns ahead, at each of four models, several times.
     let known = matter.catalog.model(model);
@@ -37,7 +36,7 @@ fn ahead(matter: &Matter<'_>, model: &str, turns_permille: u64) -> NanoUsd {
     let mut prompt = size::prompt_tokens(matter, known);
     let mut warm = if ask.cached { matter.warm_tokens(model).min(prompt) } else { 0 };
     let mut left = turns_permille.min(TURNS_MAX * 1_000);
-    let mut sum = NanoUsd::ZERO;
+    let (mut now, mut sum) = (None, NanoUsd::ZERO);
     while left > 0 {
         let fresh = prompt.saturating_sub(warm);
         let usage = match (ask.cached, ask.cached_hour) {
@@ -57,13 +56,14 @@ fn ahead(matter: &Matter<'_>, model: &str, turns_permille: u64) -> NanoUsd {
         };
         let (card, _) = matter.catalog.card_of(price, prompt, ask.is_fast());
         let cost: NanoUsd = card.costs(&usage, Factor::ONE).into_iter().sum();
+        now.get_or_insert(cost);
         let share = i64::try_from(left.min(1_000)).unwrap_or(1_000);
         sum += NanoUsd(cost.0.saturating_mul(share) / 1_000);
         left = left.saturating_sub(1_000);
         warm = prompt;
         prompt = prompt.saturating_add(growth);
     }
-    sum
+    Outlook { now: now.unwrap_or_default(), ahead: sum }
 }
 
 /// Turns expected of a request that marks its prompt for the cache, where nothing was learned.

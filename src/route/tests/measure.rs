@@ -71,7 +71,6 @@ fn a_record_of_it_says_what_explain_says_and_is_decided_alike_again() {
     let mut again: Basis<'_> = serde_json::from_value(kept["basis"].clone()).unwrap();
     // A record says it elsewhere.
     again.ask.model = request.model.clone();
-    let mut expected = decision;
     let again = again.decide(&CATALOG, &tiers(), &routing(Mode::Enforce), facts.lot, facts.at).unwrap();
-    assert_eq!(again, expected);
+    assert_eq!(again, decision);
 }
