@@ -38,6 +38,15 @@ struct Answering {
     apart: Duration,
 }
 
+impl Answering {
+    /// To a request marked as small.
+    const SMALL: Self =
+        Self { first_after: Duration::ZERO, events: 1, event_bytes: 24, apart: Duration::ZERO };
+}
+
+/// Marks requests that are answered at once, and little.
+const SMALL: &str = "a small answer";
+
 /// Measures when the last of all has the first event and the whole, directly and through the gateway, and memory.
 pub(crate) fn measure(runtime: &Runtime, rounds: usize, crowd: usize) {
     println!(
@@ -70,11 +79,22 @@ pub(crate) fn measure(runtime: &Runtime, rounds: usize, crowd: usize) {
         println!("    first event to direct first event {}", spread_to(to_first, 2));
         println!("    first event to all direct streams {}", spread_to(to_whole, 2));
     }
-    memory(runtime, crowd);
+    println!();
+    memory(runtime, crowd, Before::Nothing);
+    memory(runtime, crowd, Before::AnAnswer);
+}
+
+/// What connections have carried when they begin to read.
+#[derive(Clone, Copy)]
+enum Before {
+    /// One refusal each, so that their buffers are there.
+    Nothing,
+    /// One small answer each: what any request leaves behind in its connection, and in the list of the last, is there too.
+    AnAnswer,
 }
 
 /// Measures what an answer of 1 MiB takes while all of them read it.
-fn memory(runtime: &Runtime, crowd: usize) {
+fn memory(runtime: &Runtime, crowd: usize, carried: Before) {
     let answering = Answering {
         first_after: Duration::from_millis(300),
         events: 256,
@@ -86,11 +106,14 @@ fn memory(runtime: &Runtime, crowd: usize) {
     let gateway = targets::start_gateway(upstream, folder.path(), 2, 0);
     let connections = runtime.block_on(async {
         let mut connections = connect(gateway.address, crowd).await;
-        // Every connection has read and written once, so that its buffers are there; nothing large yet.
         for connection in &mut connections {
-            let nowhere =
-                Request::get("/nowhere").header(header::HOST, "gateway").body(Full::default()).unwrap();
-            drop(connection.send_request(nowhere).await.unwrap().into_body().collect().await);
+            let first = match carried {
+                Before::Nothing => {
+                    Request::get("/nowhere").header(header::HOST, "gateway").body(Full::default()).unwrap()
+                }
+                Before::AnAnswer => request(SMALL),
+            };
+            drop(connection.send_request(first).await.unwrap().into_body().collect().await);
         }
         connections
     });
@@ -119,8 +142,12 @@ fn memory(runtime: &Runtime, crowd: usize) {
     assert!(read.iter().all(|(bytes, _)| *bytes == answer));
     let (grown, bound) = (most - before, 2 * answer as u64 + (4 << 10) * crowd as u64);
     let each = grown.saturating_sub(2 * answer as u64) / crowd as u64;
+    let carried = match carried {
+        Before::Nothing => "new connections",
+        Before::AnAnswer => "connections that carried an answer before",
+    };
     println!(
-        "\nmemory: {crowd} read an answer of {answer} bytes; the gateway grows by {grown} of {bound} bytes \
+        "memory: {crowd} read an answer of {answer} bytes over {carried}; the gateway grows by {grown} of {bound} bytes \
          (twice the answer and 4 KiB each), which is {each} bytes each beside twice the answer"
     );
 }
@@ -201,9 +228,10 @@ async fn start(answering: Answering) -> (SocketAddr, Arc<AtomicUsize>) {
     tokio::spawn(targets::serve(listener, move |request: Request<Incoming>| {
         counted.fetch_add(1, Ordering::Relaxed);
         async move {
-            drop(request.into_body().collect().await);
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let small = body.windows(SMALL.len()).any(|part| part == SMALL.as_bytes());
             let (sender, receiver) = mpsc::channel(4);
-            tokio::spawn(feed(answering, sender));
+            tokio::spawn(feed(if small { Answering::SMALL } else { answering }, sender));
             let mut answer = Response::new(Fed(receiver));
             let kind = HeaderValue::from_static("text/event-stream");
             answer.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 
 use super::asked::{self, Asked};
@@ -186,9 +186,7 @@ impl Exchange {
     /// Lets go of what sending alone needs, where nothing is sent any more. What a record tells of is copied: any part of a
     /// request that is kept keeps all that its connection read with it.
     pub fn keep_recorded(&mut self) {
-        let copied = |name: &HeaderName| HeaderValue::from_bytes(self.headers.get(name)?.as_bytes()).ok();
-        let kept = headers::RECORDED.iter().filter_map(|name| Some((name.clone(), copied(name)?)));
-        self.headers = kept.collect();
+        self.headers = headers::copied(&self.headers, &headers::RECORDED);
         if let Ok(path) = Uri::try_from(self.uri.path()) {
             self.uri = path;
         }

@@ -37,19 +37,17 @@ pub(super) async fn join(
     mut exchange: Box<Exchange>,
     mut reader: Reader,
 ) -> Result<Response<Reply>, Box<Exchange>> {
+    // Copied, a map has the size of what is in it; the connection's own has room for the largest answer's headers.
+    exchange.headers = exchange.headers.clone();
     let headers = match poll_fn(|context| reader.poll_departure(context)).await {
         Departure::Open(headers) => headers,
-        Departure::Kept(answer) => return replay(exchange, Some(answer)).await,
+        // Boxed, as below: a thousand may wait here, and few of them for this.
+        Departure::Kept(answer) => return Box::pin(replay(exchange, Some(answer))).await,
         Departure::Failed => return Err(unhold(exchange)),
     };
     let streamed = starts_with(&headers, &http::header::CONTENT_TYPE, "text/event-stream");
     if streamed != exchange.asked.stream {
-        // The other form can only be made of the whole.
-        let answer = match read_out(&mut reader).await {
-            Ok(()) => CachedAnswer::landed(reader.flight(), headers, exchange.tercet.runtime.clock.now()),
-            Err(_cut) => None,
-        };
-        return replay(exchange, answer).await;
+        return Box::pin(in_other_form(exchange, reader, headers)).await;
     }
     exchange.keep_recorded();
     let content_headers = if exchange.content.is_some() { headers.clone() } else { HeaderMap::new() };
@@ -68,6 +66,19 @@ pub(super) async fn join(
         content_headers,
     };
     Ok(Response::from_parts(head, Reply::shared(shared)))
+}
+
+/// Answers in the form that was not sent, which can only be made of the whole.
+async fn in_other_form(
+    exchange: Box<Exchange>,
+    mut reader: Reader,
+    headers: HeaderMap,
+) -> Result<Response<Reply>, Box<Exchange>> {
+    let answer = match read_out(&mut reader).await {
+        Ok(()) => CachedAnswer::landed(reader.flight(), headers, exchange.tercet.runtime.clock.now()),
+        Err(_cut) => None,
+    };
+    replay(exchange, answer).await
 }
 
 async fn replay(

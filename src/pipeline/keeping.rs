@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::exchange::Exchange;
 use super::runtime::Tercet;
@@ -13,6 +13,7 @@ use crate::cache::{
     AnswerCache, CachedAnswer, Exact, Facts, Fetched, Flight, Identity, Payer, Reader, is_keepable_ending,
 };
 use crate::usage::Billed;
+use crate::wire::headers;
 use crate::wire::meter::Metered;
 
 /// What becomes of an answer besides being relayed.
@@ -52,13 +53,7 @@ impl Keeping {
 
     /// Remembers the headers that describe the answer.
     pub(super) fn describe(mut self: Box<Self>, headers: &HeaderMap) -> Box<Self> {
-        for name in KEPT_HEADERS {
-            // Copied: a part of it would keep all that was read with it.
-            let copied = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
-            if let Some(value) = headers.get(&name).and_then(copied) {
-                self.headers.insert(name, value);
-            }
-        }
+        self.headers = headers::copied(headers, &KEPT_HEADERS);
         self
     }
 

@@ -56,6 +56,8 @@ pub(super) fn recognise(exchange: &mut Exchange, body: &Bytes) -> Option<Ready> 
         Boarding::Join(reader) => (CacheResult::Joined, Ready::Join(reader)),
         Boarding::Lead(_) => return None,
     };
+    // It is known already.
+    exchange.sent_as = None;
     exchange.cache = cache;
     exchange.asked.clone_from(&precedent.0.asked);
     exchange.workload = precedent.0.workload;

@@ -108,6 +108,15 @@ pub fn strip_upstream_unified(headers: &mut HeaderMap) {
     remove_where(headers, |name| name.starts_with("anthropic-ratelimit-unified-"));
 }
 
+/// Returns the headers of these names in memory of their own, the first value of each.
+///
+/// Values are slices of the read buffer they came in, of 8 KiB and more; who keeps a few of them for long keeps copies.
+#[must_use]
+pub fn copied(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let own = |name: &HeaderName| HeaderValue::from_bytes(headers.get(name)?.as_bytes()).ok();
+    names.iter().filter_map(|name| Some((name.clone(), own(name)?))).collect()
+}
+
 /// Returns the client's place in a trace, where it is one of W3C's form, version 00.
 #[must_use]
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
@@ -340,6 +349,18 @@ mod tests {
         assert_eq!(headers.len(), 3);
         let hints = map(&[("x-claude-code-session-id", "s"), ("x-claude-code-request-class", "")]);
         assert_eq!((session_id(&hints), agent_id(&hints), request_class(&hints)), (Some("s"), None, None));
+    }
+
+    #[test]
+    fn what_is_copied_does_not_hold_the_buffer_it_came_in() {
+        let buffer = bytes::Bytes::from("agent/1, session".to_owned());
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_maybe_shared(buffer.slice(..7)).unwrap());
+        headers.insert("x-other", HeaderValue::from_maybe_shared(buffer.slice(9..)).unwrap());
+        assert!(!buffer.is_unique());
+        headers = copied(&headers, &RECORDED);
+        assert!(buffer.is_unique());
+        assert_eq!((headers.len(), &headers["user-agent"]), (1, &HeaderValue::from_static("agent/1")));
     }
 
     proptest! {
