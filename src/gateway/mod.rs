@@ -4,6 +4,7 @@
 //! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
 //! read in the background, the journal. Nothing is decided here about any request.
 
+mod aside;
 mod care;
 mod change_stream;
 mod changes;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::journal::{Pause, Stream};
+use super::aside::aside;
+use crate::journal::{Journal, Pause, Stream};
 use crate::pipeline::Tercet;
-use crate::view::{Sums, SumsFailure};
+use crate::view::{Stood, Sums, SumsFailure};
 
 /// Adds what was written, every second and once more at the end.
 pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) {
@@ -53,33 +54,45 @@ async fn catch_up(
     // Once a time: a journal that is damaged itself would be begun with for ever.
     let mut may_renew = true;
     loop {
-        let path = tercet.runtime.journal.path().to_owned();
         let begun = tercet.runtime.clock.instant();
-        let step = tokio::task::spawn_blocking(move || {
+        let of = Arc::clone(tercet);
+        let step = aside(move || {
+            let journal = &of.runtime.journal;
             let mut sums = match kept.filter(|sums| !sums.is_replaced()) {
                 Some(sums) => sums,
-                None => open(&path)?,
+                None => open(journal.path())?,
             };
-            match sums.add(&path, STEP) {
+            match add(&mut sums, journal) {
                 Err(failure) if may_renew && failure.is_mended_by_rebuild() => {
                     tracing::warn!(%failure, "the database of sums is made anew from the journal");
                     drop(sums);
-                    let mut sums = open(&path)?;
+                    let mut sums = open(journal.path())?;
                     sums.begin_anew()?;
-                    sums.add(&path, STEP).map(|stood| (sums, stood, false))
+                    add(&mut sums, journal).map(|stood| (sums, stood, false))
                 }
                 added => added.map(|stood| (sums, stood, may_renew)),
             }
         });
         let (sums, stood, renewable) = match step.await {
             Ok(stepped) => stepped?,
-            Err(_) => return Err(SumsFailure::Distrusted("adding to it panicked")),
+            Err(source) => {
+                let file = Sums::file(tercet.runtime.journal.path());
+                return Err(SumsFailure::Unusable { file, source });
+            }
         };
         if stood.pause == Pause::End || is_end {
             return Ok((sums, stood.place.seq));
         }
         tokio::time::sleep(tercet.runtime.clock.instant().duration_since(begun)).await;
         (kept, may_renew) = (Some(sums), renewable);
+    }
+}
+
+/// Adds what is in memory, or a step of what has to be read.
+fn add(sums: &mut Sums, journal: &Journal) -> Result<Stood, SumsFailure> {
+    match sums.add_gathered(journal)? {
+        Some(stood) => Ok(stood),
+        None => sums.read_on(journal, STEP),
     }
 }
 
@@ -93,5 +106,5 @@ fn open(path: &std::path::Path) -> Result<Sums, SumsFailure> {
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// Records added in one transaction: some milliseconds of a processor that requests may be waiting for.
+/// Records read and added in one transaction: some milliseconds of a processor.
 const STEP: usize = 256;

@@ -17,13 +17,13 @@ use tokio::sync::{Notify, oneshot};
 
 use super::chain::Link;
 use super::tail::Tail;
-use super::writer::{State, StoreFailure, Waiter, Writer};
+use super::writer::{Kept, State, StoreFailure, Writer};
 
 /// What a writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Write a record and, if somebody waits, say which number it got.
-    Write { record: Vec<u8>, done: Option<Waiter> },
+    Write(Kept),
     /// Write and sync all that came before, and end.
     Close { done: Option<Closer> },
 }
@@ -204,7 +204,7 @@ impl Seat {
     fn write_taken(&mut self) {
         for order in self.taken.drain(..) {
             match order {
-                Order::Write { record, done } => self.writer.keep(record, done),
+                Order::Write(kept) => self.writer.keep(kept),
                 Order::Close { done } => self.ending = Some(done),
             }
         }

@@ -32,6 +32,8 @@ pub enum Entry {
 pub struct Line {
     stream: Stream,
     json: String,
+    /// The exchange it tells of.
+    exchange: Option<Arc<ExchangeRecord>>,
 }
 
 impl Entry {
@@ -61,7 +63,11 @@ impl Entry {
             None => json,
             Some(_) => json.replace(['\n', '\r'], " "),
         };
-        (json.len() <= MAX_RECORD_BYTES).then_some(Line { stream: self.stream(), json })
+        let exchange = match self {
+            Self::Exchange(record) => Some(Arc::clone(record)),
+            _ => None,
+        };
+        (json.len() <= MAX_RECORD_BYTES).then_some(Line { stream: self.stream(), json, exchange })
     }
 
     /// Reads an entry of `kind` from a whole line; `Ok(None)` for a kind of a later version.
@@ -111,6 +117,10 @@ impl Line {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.json
+    }
+
+    pub(super) fn take_exchange(&mut self) -> Option<Arc<ExchangeRecord>> {
+        self.exchange.take()
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {

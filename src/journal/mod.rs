@@ -8,6 +8,7 @@
 //! decides nothing about requests and knows no prompt text. Bounds: 4,096 queued records and 64 MiB kept for a
 //! failing disk per stream, 4 MiB a record, 64 MiB a segment.
 
+mod cell;
 mod chain;
 mod changes;
 mod checkpoint;
@@ -16,6 +17,7 @@ mod desk;
 mod entry;
 mod finds;
 mod follow;
+mod gathered;
 mod instance;
 mod prompt;
 mod reader;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+pub use cell::Cell;
 pub use chain::{Head, RecordHash, Stream};
 pub use changes::{AdminRecord, changes};
 pub use checkpoint::{CheckpointRecord, SigningKey};
@@ -51,6 +54,7 @@ pub use columns::SUM_COLUMNS;
 pub use entry::{Entry, Line, MAX_RECORD_BYTES};
 pub use finds::GuardFind;
 pub use follow::Follower;
+pub use gathered::Gathered;
 pub use instance::instance_id;
 pub use prompt::{Marks, PromptRecord};
 pub use reader::{Pause, Place, ReadFailure, Reader};
@@ -73,7 +77,7 @@ pub use writer::StoreFailure;
 use crate::clock::Clock;
 use crate::config;
 use desk::{Desk, Order, Refused};
-use writer::State;
+use writer::{Kept, State};
 
 /// The journal of this process; the folder is its own until it is closed.
 #[derive(Debug)]
@@ -223,6 +227,19 @@ impl Journal {
         Head { stream, seq: link.seq, hash: link.hash }
     }
 
+    /// Takes what the exchanges behind record `seq` come to, and gathers on behind them, for one view.
+    ///
+    /// `None` where gathering did not begin there, or there were too many cells: then [`Reader`] has the records.
+    #[must_use]
+    pub fn take_gathered(&self, seq: u64) -> Option<Gathered> {
+        self.exchanges.state.gathering().take(seq)
+    }
+
+    /// Gathers anew from here on, and returns the number of the last record.
+    pub fn gather_anew(&self) -> u64 {
+        self.exchanges.state.gathering().begin_anew()
+    }
+
     /// Returns where the chain of exchanges begins: random, and no other journal's.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -250,7 +267,10 @@ impl Journal {
         done: Option<oneshot::Sender<Result<u64, StoreFailure>>>,
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
         let desk = self.lane(line.as_ref().map(Line::stream).unwrap_or_default()).desk.clone();
-        let sent = line.map(|line| desk.submit(Order::Write { record: line.into_bytes(), done }));
+        let sent = line.map(|mut line| {
+            let exchange = line.take_exchange();
+            desk.submit(Order::Write(Kept { record: line.into_bytes(), exchange, done }))
+        });
         async move {
             match sent {
                 None => Err(StoreFailure::TooLarge),

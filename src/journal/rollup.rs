@@ -15,8 +15,9 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::cell::{Cell, floor};
 use super::record::ExchangeRecord;
-use super::report::{By, DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of, period};
+use super::report::{DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of};
 use crate::tier::Tier;
 
 pub use kept::KeptSums;
@@ -49,16 +50,6 @@ struct Cells {
     named_from: i64,
 }
 
-/// What is summed together; `start` is a second of Unix time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Cell {
-    start: i64,
-    tenant: Box<str>,
-    user: Box<str>,
-    model: Box<str>,
-    tier: Tier,
-}
-
 impl Rollup {
     /// Returns empty sums.
     #[must_use]
@@ -72,14 +63,7 @@ impl Rollup {
 
     /// Adds one exchange.
     pub fn add(&self, record: &ExchangeRecord) {
-        let cell = Cell {
-            start: floor(record.timestamp.as_second(), HOUR_S),
-            tenant: record.tenant.as_str().into(),
-            user: record.user_id.as_deref().unwrap_or_default().into(),
-            model: record.sent_model.as_deref().unwrap_or(&record.requested_model).into(),
-            tier: record.tier,
-        };
-        let sums = Sums::of(record);
+        let (cell, sums) = (Cell::of(record), Sums::of(record));
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.add(cell, &sums, self.max_cells);
     }
@@ -227,49 +211,12 @@ impl Cells {
     }
 }
 
-impl Cell {
-    /// The least cell of a period.
-    fn first(start: i64) -> Self {
-        Self { start, tenant: "".into(), user: "".into(), model: "".into(), tier: Tier::Haiku }
-    }
-
-    fn without_names(self) -> Self {
-        Self { user: OTHER.into(), model: OTHER.into(), ..self }
-    }
-
-    fn part(&self, by: By) -> String {
-        match by {
-            By::Hour | By::Day | By::Week | By::Month => period(by, self.start),
-            By::Tenant => self.tenant.to_string(),
-            By::User => self.user.to_string(),
-            By::Model => self.model.to_string(),
-            By::Tier => self.tier.to_string(),
-        }
-    }
-}
-
-impl Query {
-    fn holds(&self, cell: &Cell, end: i64) -> bool {
-        let is = |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|name| name == text);
-        is(&self.tenant, &cell.tenant)
-            && is(&self.user, &cell.user)
-            && is(&self.model, &cell.model)
-            && self.from.is_none_or(|from| from.as_second() < end)
-            && self.to.is_none_or(|to| Timestamp::from_second(cell.start).is_ok_and(|start| start < to))
-    }
-}
-
-const fn floor(second: i64, unit: i64) -> i64 {
-    second.div_euclid(unit) * unit
-}
-
 /// How many cells are kept, about 80 MB at most.
 const MAX_CELLS: usize = 200_000;
-const OTHER: &str = "_other";
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::CacheSums;
+    use super::super::report::{By, CacheSums, period};
     use super::*;
     use crate::id::RequestId;
     use crate::money::NanoUsd;

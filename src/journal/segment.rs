@@ -21,6 +21,12 @@ pub(super) fn path(folder: &Path, first_seq: u64) -> PathBuf {
     folder.join(format!("{first_seq:020}{SUFFIX}"))
 }
 
+/// Returns the number of the first record of the segment at `path`; `None` where that is no segment's name.
+pub(super) fn first_seq(path: &Path) -> Option<u64> {
+    let number = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    number.parse().ok().filter(|_| number.len() == 20)
+}
+
 /// Returns the segments of a folder in order; none if there is no such folder.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<Segment>> {
     let entries = match std::fs::read_dir(folder) {
@@ -30,9 +36,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_suffix(SUFFIX).filter(|number| number.len() == 20);
-        if let Some(first_seq) = number.and_then(|number| number.parse().ok()) {
+        if let Some(first_seq) = first_seq(&path) {
             segments.push(Segment { first_seq, path });
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::chain::Link;
 use super::checkpoint::Signer;
+use super::reader::Place;
 use super::segment;
 
 /// The last segment of a stream, open for writing.
@@ -20,6 +21,7 @@ pub(super) struct Tail {
     folder: PathBuf,
     segment_bytes: u64,
     file: Option<Arc<File>>,
+    first_seq: u64,
     whole_bytes: u64,
     link: Link,
     is_dirty: bool,
@@ -36,6 +38,7 @@ impl Tail {
             folder,
             segment_bytes,
             file: None,
+            first_seq: 0,
             whole_bytes: 0,
             link,
             is_dirty: false,
@@ -46,16 +49,22 @@ impl Tail {
         }
     }
 
-    /// Takes up writing at the end of `path`, cutting off what lies beyond `whole_bytes`.
+    /// Takes up writing at the end of the segment `path`, cutting off what lies beyond `whole_bytes`.
     pub(super) fn resume(&mut self, path: &Path, whole_bytes: u64) -> io::Result<()> {
         let file = OpenOptions::new().append(true).open(path)?;
         if file.metadata()?.len() != whole_bytes {
             file.set_len(whole_bytes)?;
             file.sync_all()?;
         }
-        self.whole_bytes = whole_bytes;
+        (self.first_seq, self.whole_bytes) = (segment::first_seq(path).unwrap_or_default(), whole_bytes);
         self.file = Some(Arc::new(file));
         Ok(())
+    }
+
+    /// Returns the place behind the last record.
+    pub(super) const fn place(&self) -> Place {
+        let Link { seq, hash } = self.link;
+        Place { seq, hash, segment: self.first_seq, offset: self.whole_bytes }
     }
 
     pub(super) const fn link(&self) -> Link {
@@ -120,7 +129,8 @@ impl Tail {
         if let Some(old) = &self.file {
             old.sync_all()?;
         }
-        let path = segment::path(&self.folder, self.link.seq + 1);
+        let first_seq = self.link.seq + 1;
+        let path = segment::path(&self.folder, first_seq);
         let unnamed = path.with_extension(UNNAMED);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unnamed)?;
         self.write_all(&file, lines)?;
@@ -128,7 +138,7 @@ impl Tail {
         let file = OpenOptions::new().append(true).open(&unnamed)?;
         std::fs::rename(&unnamed, &path)?;
         // From here on the segment exists, whatever becomes of the folder's sync.
-        self.whole_bytes = lines.len() as u64;
+        (self.first_seq, self.whole_bytes) = (first_seq, lines.len() as u64);
         self.file = Some(Arc::new(file));
         if let Err(error) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
             tracing::warn!(%error, folder = %self.folder.display(), "the journal's folder could not be synced");

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::chain::Link;
+use super::gathered::Gathering;
+use super::record::ExchangeRecord;
 use super::tail::Tail;
 
 pub(super) type Waiter = oneshot::Sender<Result<u64, StoreFailure>>;
@@ -44,9 +46,15 @@ pub(super) struct State {
     retained: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    gathering: Gathering,
 }
 
 impl State {
+    /// What the exchanges come to that were written last.
+    pub(super) const fn gathering(&self) -> &Gathering {
+        &self.gathering
+    }
+
     pub(super) fn link(&self) -> Link {
         *self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,10 +89,15 @@ pub(super) struct Writer {
     ticks: blocking::SyncSender<()>,
 }
 
+/// A record to be written.
 #[derive(Debug)]
-struct Kept {
-    record: Vec<u8>,
-    done: Option<Waiter>,
+pub(super) struct Kept {
+    /// One JSON object.
+    pub(super) record: Vec<u8>,
+    /// The exchange it tells of.
+    pub(super) exchange: Option<Arc<ExchangeRecord>>,
+    /// Who waits to hear its number.
+    pub(super) done: Option<Waiter>,
 }
 
 impl Writer {
@@ -99,6 +112,7 @@ impl Writer {
             retained: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            gathering: Gathering::behind(tail.place()),
         });
         let current = Arc::new(Mutex::new(tail.file()));
         let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
@@ -125,15 +139,15 @@ impl Writer {
     }
 
     /// Takes a record to be written by the next [`Self::commit`]; beyond the bound it is dropped, and said so.
-    pub(super) fn keep(&mut self, record: Vec<u8>, done: Option<Waiter>) {
-        if self.kept_bytes + record.len() > RETAINED_BYTES {
+    pub(super) fn keep(&mut self, kept: Kept) {
+        if self.kept_bytes + kept.record.len() > RETAINED_BYTES {
             let dropped = self.state.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::error!(dropped, "a record was dropped: the journal cannot be written and holds no more");
-            tell(done, &StoreFailure::Unwritten("too many records wait for the disk".to_owned()));
+            tell(kept.done, &StoreFailure::Unwritten("too many records wait for the disk".to_owned()));
             return;
         }
-        self.kept_bytes += record.len();
-        self.kept.push(Kept { record, done });
+        self.kept_bytes += kept.record.len();
+        self.kept.push(kept);
     }
 
     /// Tries to write all that is kept, in groups, in order.
@@ -145,7 +159,7 @@ impl Writer {
                 self.fail(&error);
                 return;
             }
-            self.publish();
+            self.publish(count);
             if count == self.kept.len() {
                 self.heal();
             }
@@ -169,8 +183,10 @@ impl Writer {
         }
     }
 
-    /// Makes the new end of the stream known, to readers and to the thread that syncs.
-    fn publish(&self) {
+    /// Makes the new end of the stream, `count` records further, known to readers and to the thread that syncs.
+    fn publish(&mut self, count: usize) {
+        let exchanges = self.kept.iter_mut().take(count).filter_map(|kept| kept.exchange.take());
+        self.state.gathering.add(exchanges, self.tail.place());
         *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.link();
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.file();
         // Full means that a sync is due anyway, and it begins after this write.

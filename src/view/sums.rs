@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::cells::{Cell, Picked, by_the_hour, holds, is_by_the_hour};
-use crate::journal::{self, Entry, Pause, Place, Query, ReadFailure, Reader};
+use super::cells::{HOUR_S, Picked, by_the_hour, is_by_the_hour};
+use crate::journal::{
+    self, Cell, Entry, ExchangeRecord, Gathered, Journal, Pause, Place, Query, ReadFailure, Reader,
+};
 
 /// The database, open.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Sums {
     path: PathBuf,
     inode: u64,
     max_rows: u64,
+    /// Up to where they are read, record by record; what comes behind that the journal gathers in memory.
+    meets_at: Option<u64>,
 }
 
 /// Where it stands after records were added.
@@ -100,7 +104,7 @@ impl Sums {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
-        let mut sums = Self { connection, path, inode, max_rows: MAX_ROWS };
+        let mut sums = Self { connection, path, inode, max_rows: MAX_ROWS, meets_at: None };
         let writing = sums.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::make(&writing)?;
         schema::believe(&writing)?;
@@ -136,23 +140,56 @@ impl Sums {
         let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut standing = schema::standing(&writing)?;
         let mut reader = Reader::at(journal, standing.place);
-        let mut cells: BTreeMap<Cell, journal::Sums> = BTreeMap::new();
+        let mut cells = Cells::default();
         let mut exchanges = 0;
         let read = reader.read(count, |_, entry| {
             if let Some(Entry::Exchange(record)) = entry {
                 exchanges += 1;
-                let sums = journal::Sums::of(record);
-                standing.totals.add(&sums);
-                cells.entry(Cell::of(record)).or_default().add(&sums);
+                cells.add(record, &mut standing.totals);
             }
         });
         if reader.place() != standing.place {
             standing.place = reader.place();
-            put(&writing, cells, &mut standing.rows, self.max_rows)?;
+            put(&writing, cells.0, &mut standing.rows, self.max_rows)?;
             schema::stand(&writing, &standing)?;
             writing.commit()?;
         }
         Ok(Stood { pause: read?, place: standing.place, rows: standing.rows, exchanges })
+    }
+
+    /// Adds, in one transaction, what the exchanges come to that `journal` wrote since, from its memory.
+    ///
+    /// `None` where that is not gathered from where the sums end; then [`Self::read_on`] reads up to where it is. Fails
+    /// without having changed anything, and without it being in memory any longer.
+    pub fn add_gathered(&mut self, journal: &Journal) -> Result<Option<Stood>, SumsFailure> {
+        let Some(meets_at) = self.meets_at else { return Ok(None) };
+        let writing = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut standing = schema::standing(&writing)?;
+        if standing.place.seq < meets_at {
+            return Ok(None);
+        }
+        let Some(gathered) = journal.take_gathered(standing.place.seq) else { return Ok(None) };
+        gathered.cells.values().for_each(|sums| standing.totals.add(sums));
+        standing.place = gathered.until;
+        put(&writing, gathered.cells, &mut standing.rows, self.max_rows)?;
+        schema::stand(&writing, &standing)?;
+        writing.commit()?;
+        let Gathered { until: place, exchanges, .. } = gathered;
+        Ok(Some(Stood { pause: Pause::End, place, rows: standing.rows, exchanges }))
+    }
+
+    /// Reads on in what `journal` wrote, `count` records at most, up to where it gathers in memory.
+    ///
+    /// Fails as [`Self::add`] does.
+    pub fn read_on(&mut self, journal: &Journal, count: usize) -> Result<Stood, SumsFailure> {
+        let seq = self.place()?.seq;
+        let meets_at = match self.meets_at.filter(|meets_at| *meets_at > seq) {
+            Some(meets_at) => meets_at,
+            None => journal.gather_anew(),
+        };
+        self.meets_at = Some(meets_at);
+        let ahead = usize::try_from(meets_at.saturating_sub(seq)).unwrap_or(usize::MAX);
+        self.add(journal.path(), count.min(ahead))
     }
 
     /// Forgets all sums, so that the next ones are added from the journal's beginning.
@@ -180,19 +217,17 @@ impl Sums {
         let (total, mut done, mut exchanges) = (reader.total_bytes()?, 0, 0);
         let mut before = Place::BEGINNING;
         loop {
-            let mut cells: BTreeMap<Cell, journal::Sums> = BTreeMap::new();
+            let mut cells = Cells::default();
             let pause = reader.read(REBUILD_STEP, |place, entry| {
                 let from = if place.segment == before.segment { before.offset } else { 0 };
                 done += place.offset.saturating_sub(from);
                 before = place;
                 if let Some(Entry::Exchange(record)) = entry {
                     exchanges += 1;
-                    let sums = journal::Sums::of(record);
-                    standing.totals.add(&sums);
-                    cells.entry(Cell::of(record)).or_default().add(&sums);
+                    cells.add(record, &mut standing.totals);
                 }
             })?;
-            put(&writing, cells, &mut standing.rows, self.max_rows)?;
+            put(&writing, cells.0, &mut standing.rows, self.max_rows)?;
             progress(done.min(total), total);
             if pause == Pause::End {
                 standing.place = reader.place();
@@ -240,7 +275,7 @@ impl Sums {
             reader.read(usize::MAX, |_, entry| {
                 if let Some(Entry::Exchange(record)) = entry {
                     let cell = Cell::of(record);
-                    if holds(query, &cell) {
+                    if query.holds(&cell, cell.start + HOUR_S) {
                         picked.add(&query.by, &cell, &journal::Sums::of(record));
                     }
                 }
@@ -248,6 +283,18 @@ impl Sums {
             Ok(picked)
         });
         told.inspect_err(|failure| tracing::debug!(%failure, "sums are taken from the journal")).ok()
+    }
+}
+
+/// What the records of one transaction come to.
+#[derive(Default)]
+struct Cells(BTreeMap<Cell, journal::Sums>);
+
+impl Cells {
+    fn add(&mut self, record: &ExchangeRecord, totals: &mut journal::Sums) {
+        let sums = journal::Sums::of(record);
+        totals.add(&sums);
+        self.0.entry(Cell::of(record)).or_default().add(&sums);
     }
 }
 

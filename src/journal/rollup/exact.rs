@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use super::{Cell, OTHER, Rollup};
+use super::Rollup;
+use crate::journal::cell::{Cell, OTHER};
 use crate::journal::report::{By, DAY_S, Query, month_of};
 
 impl Rollup {

@@ -3,9 +3,9 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Params, Row, Statement, Transaction, params_from_iter};
 
-use super::super::cells::{Cell, Picked};
+use super::super::cells::Picked;
 use super::SumsFailure;
-use crate::journal::{Place, Query, SUM_COLUMNS, Sums};
+use crate::journal::{Cell, Place, Query, SUM_COLUMNS, Sums};
 use crate::tier::Tier;
 
 /// Where the database stands: the row that is written with every change.
@@ -133,7 +133,7 @@ pub(super) fn pick(reading: &Connection, query: &Query) -> Result<Picked, SumsFa
         let tier: String = row.get(4)?;
         let tier = tier.parse().unwrap_or(Tier::Other);
         let (tenant, user, model) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        let cell = Cell { hour: row.get(0)?, tenant, user, model, tier };
+        let cell = Cell { start: row.get(0)?, tenant, user, model, tier };
         picked.add(&query.by, &cell, &sums(row, 5)?);
     }
     Ok(picked)
@@ -179,9 +179,9 @@ impl<'a> Table<'a> {
 }
 
 fn values(cell: &Cell, sums: &Sums) -> impl Params {
-    let Cell { hour, tenant, user, model, tier } = cell;
-    let names = [tenant, user, model].map(|text| Value::Text(text.clone()));
-    let numbers = sums.columns().into_iter().chain([*hour]).map(Value::Integer);
+    let Cell { start, tenant, user, model, tier } = cell;
+    let names = [tenant, user, model].map(|text| Value::Text(text.to_string()));
+    let numbers = sums.columns().into_iter().chain([*start]).map(Value::Integer);
     let all = numbers.chain(names).chain([Value::Text(tier.to_string())]);
     params_from_iter(all)
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 use crate::id::RequestId;
-use crate::journal::{By, ExchangeRecord, Journal};
+use crate::journal::By;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
 
@@ -42,6 +42,36 @@ fn write(path: &Path, records: &[ExchangeRecord]) {
     runtime.block_on(journal.flush_and_close()).unwrap();
 }
 
+#[test]
+fn what_comes_from_memory_and_what_is_read_count_each_record_once() {
+    let (folder, records) = (tempfile::tempdir().unwrap(), some(5_000));
+    let settings = config::Journal { path: folder.path().to_owned(), ..config::default_config().journal };
+    let (journal, _) = Journal::open(&settings, &Clock::default(), |_, _| {}).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let append = |records: &[ExchangeRecord]| {
+        records.iter().for_each(|record| drop(runtime.block_on(journal.append(&record.clone().into()))));
+    };
+    let mut sums = Sums::open(folder.path()).unwrap();
+    append(&records[..10]);
+    assert_eq!(sums.add_gathered(&journal).unwrap(), None, "nobody knows yet whose sums these are");
+    assert_eq!(sums.read_on(&journal, 4).unwrap().exchanges, 3, "the first record opens the stream");
+    append(&records[10..15]);
+    assert_eq!(sums.add_gathered(&journal).unwrap(), None, "some before that have not been read");
+    assert_eq!(sums.read_on(&journal, 99).unwrap().exchanges, 7, "up to where gathering began");
+    let stood = sums.add_gathered(&journal).unwrap().unwrap();
+    assert_eq!(stood.exchanges, 5);
+    assert_eq!(Reader::at(folder.path(), stood.place).read(9, |_, _| {}).unwrap(), Pause::End);
+    append(&records[15..20]);
+    assert_eq!(sums.add(folder.path(), usize::MAX).unwrap().exchanges, 5, "as another process would");
+    append(&records[20..]);
+    assert_eq!(sums.add_gathered(&journal).unwrap(), None, "gathering began before what is summed");
+    assert_eq!(sums.read_on(&journal, usize::MAX).unwrap().exchanges, 4_980);
+    assert_eq!(sums.add_gathered(&journal).unwrap().unwrap().exchanges, 0);
+    drop(sums);
+    let query = Query { by: vec![By::User], ..Query::default() };
+    assert_eq!(Sums::answer(folder.path(), &query).unwrap(), expected(&records, &query));
+}
+
 fn some(count: usize) -> Vec<ExchangeRecord> {
     (0..count).map(|number| record((number as i64 / 3, number, 1_000 + number as i64))).collect()
 }
@@ -49,8 +79,9 @@ fn some(count: usize) -> Vec<ExchangeRecord> {
 fn expected(records: &[ExchangeRecord], query: &Query) -> Picked {
     let mut picked = Picked::default();
     for record in records {
-        if holds(query, &Cell::of(record)) {
-            picked.add(&query.by, &Cell::of(record), &journal::Sums::of(record));
+        let cell = Cell::of(record);
+        if query.holds(&cell, cell.start + HOUR_S) {
+            picked.add(&query.by, &cell, &journal::Sums::of(record));
         }
     }
     picked
