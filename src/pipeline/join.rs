@@ -19,7 +19,7 @@ use super::relay::Reply;
 use super::watch::starts_with;
 use super::{content, reply};
 use crate::cache::{CachedAnswer, Departure, Reader};
-use crate::upstream::{Gathered, UpstreamFailure};
+use crate::upstream::{Gathered, Lasting, UpstreamFailure};
 
 /// The body of a shared answer; the last piece waits until the exchange is recorded.
 pub(super) struct Shared {
@@ -57,6 +57,9 @@ pub(super) async fn join(
     let (mut head, ()) = response.into_parts();
     reply::dress(&exchange, &mut head);
     head.extensions.insert(Gathered);
+    if streamed {
+        head.extensions.insert(Lasting);
+    }
     let shared = Shared {
         reader,
         exchange: Some(exchange),

@@ -24,7 +24,7 @@ use super::keeping::Keeping;
 use super::watch::Watch;
 use super::{redact, reply, runtime::Tercet};
 use crate::cache::{Flight, Reader};
-use crate::upstream::{TimedBody, UpstreamFailure};
+use crate::upstream::{Lasting, TimedBody, UpstreamFailure};
 
 /// The body of an answer to a client.
 pub struct Reply(Inner);
@@ -89,6 +89,9 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     // Most streams are open for far longer than it took to send them. A sample is sent when they end.
     if watch.exchange.endpoint.is_message() && watch.exchange.sampling.is_none() {
         watch.exchange.keep_recorded();
+    }
+    if watch.exchange.endpoint.is_message() && watch.exchange.asked.stream {
+        head.extensions.insert(Lasting);
     }
     let seat = watch.keeping_mut().map(Keeping::take_off);
     let relay = Box::new(Relay::of(prelude, body, watch));

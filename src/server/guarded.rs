@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, HeaderValue};
@@ -43,7 +43,7 @@ impl<H, R> Guarded<H, R> {
         }
         let begun = catch_unwind(AssertUnwindSafe(|| (self.handler)(request, peer)));
         let answered = match begun {
-            Ok(work) => Caught(Box::pin(work)).await,
+            Ok(work) => Caught(pin!(work)).await,
             Err(_panic) => None,
         };
         // The panic hook has logged it; the payload may quote a request and goes no further.
@@ -64,9 +64,9 @@ fn fault<B>(request: &Request<B>) -> Option<Refusal> {
 }
 
 /// Work that ends with `None` where it panics.
-struct Caught<F>(Pin<Box<F>>);
+struct Caught<'w, F>(Pin<&'w mut F>);
 
-impl<F: Future> Future for Caught<F> {
+impl<F: Future> Future for Caught<'_, F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -14,6 +14,7 @@ mod connection;
 mod frames;
 mod framing;
 mod guarded;
+mod lasting;
 mod pace;
 mod strict;
 mod taking;

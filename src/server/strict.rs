@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Refusal;
 use super::framing::Framing;
+use super::lasting::Parting;
 
 /// What was wrong with the framing of one connection's requests; the first fault is the last.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,20 @@ pub(super) struct Strict<S> {
     /// How many of the held bytes may pass.
     sound: usize,
     faults: Faults,
+    parting: Parting,
     /// Nothing further is read.
     closed: bool,
+}
+
+/// How a connection speaks, once its first bytes have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It ended, with nothing to be answered.
+    Over,
+    /// HTTP/1.
+    Heads,
+    /// HTTP/2.
+    Frames,
 }
 
 impl Faults {
@@ -42,9 +55,17 @@ impl Faults {
 }
 
 impl<S> Strict<S> {
-    pub(super) fn new(inner: S, faults: Faults) -> Self {
+    pub(super) fn new(inner: S, faults: Faults, parting: Parting) -> Self {
         let (framing, held) = (Framing::Start, BytesMut::new());
-        Self { inner, framing, held, sound: 0, faults, closed: false }
+        Self { inner, framing, held, sound: 0, faults, parting, closed: false }
+    }
+
+    /// Takes back what was handed on and not read.
+    pub(super) fn give_back(&mut self, unread: &[u8]) {
+        if !unread.is_empty() {
+            let held = [unread, &self.held].concat();
+            (self.held, self.sound) = (BytesMut::from(&*held), self.sound + unread.len());
+        }
     }
 
     /// Hands on what may pass, as far as there is room.
@@ -53,6 +74,9 @@ impl<S> Strict<S> {
         buffer.put_slice(self.held.get(..some).unwrap_or_default());
         self.held.advance(some);
         self.sound -= some;
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
     }
 
     /// Judges what was just read into `buffer` behind its first `before` bytes; leaves there what may pass.
@@ -91,6 +115,31 @@ impl<S> Strict<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Strict<S> {
+    /// Reads until it is known how the connection goes on; holds what was read.
+    pub(super) fn poll_begin(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Begun>> {
+        while self.held.is_empty() || matches!(self.framing, Framing::Start) {
+            if self.closed {
+                return Poll::Ready(Ok(Begun::Over));
+            }
+            let mut room = [0; FIRST_BYTES];
+            let mut buffer = ReadBuf::new(&mut room);
+            std::task::ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(Begun::Over));
+            }
+            self.held.extend_from_slice(buffer.filled());
+            let (passed, fault) = sorted(self.framing.read(&self.held));
+            self.sound = passed;
+            if let Some(fault) = fault {
+                self.refuse(fault);
+            }
+        }
+        let frames = matches!(self.framing, Framing::Frames(_));
+        Poll::Ready(Ok(if frames { Begun::Frames } else { Begun::Heads }))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -122,7 +171,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.parting.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -149,6 +202,8 @@ fn sorted(read: Result<usize, (usize, Refusal)>) -> (usize, Option<Refusal>) {
     }
 }
 
+/// What is read at once of what a connection begins with.
+const FIRST_BYTES: usize = 8 * 1024;
 /// What the parser is given in place of a head with a fault. A client that sends its method is told so.
 const STAND_IN: &[u8] = b"REFUSED / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n";
 const STAND_IN_METHOD: &str = "REFUSED";

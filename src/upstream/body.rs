@@ -37,6 +37,11 @@ pub type BodyProblem = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub struct Gathered;
 
+/// Marks a response, among its extensions, whose request was read to its end and whose body may last long: its connection
+/// may be lent to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lasting;
+
 /// A streamed body that remembers when it last moved.
 pub struct Stream {
     inner: UnsyncBoxBody<Bytes, BodyProblem>,

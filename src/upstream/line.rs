@@ -22,13 +22,13 @@ use super::body::RequestBody;
 use super::connect::Stream;
 use super::fault::Fault;
 use super::incoming::{Arrived, Heading, Remaining};
-use super::outgoing::{Outcome, Outgoing};
+use super::outgoing::{Outgoing, Unsent};
 
 /// A connection that is in use by one request.
 pub(super) struct Line {
     stream: Stream,
     /// The request, until it is wholly written.
-    outgoing: Option<Box<Outgoing>>,
+    outgoing: Option<Box<Outgoing<RequestBody>>>,
     /// The head of the answer, as far as it has come.
     heading: Heading,
     method: Method,
@@ -139,8 +139,8 @@ impl Line {
         match outgoing.poll(&mut self.stream, context) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.outgoing = None,
-            Poll::Ready(Err(Outcome::Broken)) => self.broken = true,
-            Poll::Ready(Err(Outcome::Body(fault))) => return Err(fault),
+            Poll::Ready(Err(Unsent::Broken)) => self.broken = true,
+            Poll::Ready(Err(Unsent::Body(problem))) => return Err(Fault::Body(problem)),
         }
         Ok(())
     }

@@ -33,11 +33,12 @@ use http::{Request, Response, Uri, Version};
 use tokio::time::Instant;
 
 pub use allowance::Allowance;
-pub use body::{BodyProblem, Gathered, Pieces, RequestBody};
+pub use body::{BodyProblem, Gathered, Lasting, Pieces, RequestBody};
 pub use breaker::{Breaker, Change, Health, Open};
 pub use connect::tls;
 pub use failure::{FailureKind, Phase, UpstreamFailure};
 pub use headroom::{Headroom, Left};
+pub use outgoing::{Outgoing, Unsent};
 pub use path::{Route, route};
 pub use timed::TimedBody;
 

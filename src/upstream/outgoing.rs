@@ -1,4 +1,5 @@
-//! A request on its way out: its head, then its body as that comes, framed by its length or in chunks.
+//! What is on its way out over a connection: a head, where it has one, then a body as that comes, framed by its length or
+//! in chunks. Requests to the upstream, and answers to clients that last long.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,22 +11,21 @@ use http::{Method, Request};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use super::body::RequestBody;
-use super::fault::Fault;
+use super::body::{BodyProblem, RequestBody};
 
-/// What of a request is not written yet.
-pub(super) struct Outgoing {
+/// What is not written yet.
+pub struct Outgoing<B> {
     /// To be written, in order.
     ready: VecDeque<Bytes>,
     ready_bytes: usize,
     /// What is still to come of the body.
-    body: Option<RequestBody>,
+    body: Option<B>,
     /// How much of it is to come, where that was said; else it goes in chunks.
     left: Option<u64>,
     begun: bool,
 }
 
-impl Outgoing {
+impl Outgoing<RequestBody> {
     /// Writes a request's head; its headers must not frame the body.
     pub(super) fn new(request: Request<RequestBody>) -> Self {
         let (head, body) = request.into_parts();
@@ -56,21 +56,36 @@ impl Outgoing {
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyProblem>,
+{
+    /// Returns a body that goes out in chunks behind a head that was written already.
+    #[must_use]
+    pub fn in_chunks(body: B) -> Self {
+        Self { ready: VecDeque::new(), ready_bytes: 0, body: Some(body), left: None, begun: true }
+    }
 
     /// Writes what can be; ready once all of it is.
-    pub(super) fn poll<S: AsyncWrite + Unpin>(
+    ///
+    /// # Errors
+    /// Where the body fails, or the connection takes no more.
+    pub fn poll<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Outcome>> {
+    ) -> Poll<Result<(), Unsent>> {
         loop {
-            let waits = self.gather(context).map_err(Outcome::Body)?;
+            let waits = self.gather(context).map_err(Unsent::Body)?;
             while self.ready_bytes > 0 {
-                let written = ready!(self.write(stream, context)).map_err(|_| Outcome::Broken)?;
+                let written = ready!(self.write(stream, context)).map_err(|_| Unsent::Broken)?;
                 self.begun = true;
                 self.advance(written);
             }
-            ready!(Pin::new(&mut *stream).poll_flush(context)).map_err(|_| Outcome::Broken)?;
+            ready!(Pin::new(&mut *stream).poll_flush(context)).map_err(|_| Unsent::Broken)?;
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
@@ -81,12 +96,12 @@ impl Outgoing {
     }
 
     /// Takes of the body what is there, up to a bound; tells whether more is waited for.
-    fn gather(&mut self, context: &mut Context<'_>) -> Result<bool, Fault> {
+    fn gather(&mut self, context: &mut Context<'_>) -> Result<bool, BodyProblem> {
         while let Some(body) = self.body.as_mut().filter(|_| self.ready_bytes < READY_MAX_BYTES) {
             match Pin::new(body).poll_frame(context) {
                 Poll::Pending => return Ok(true),
-                Poll::Ready(Some(Err(problem))) => return Err(Fault::Body(problem)),
-                // Trailers of a client are not passed on.
+                Poll::Ready(Some(Err(problem))) => return Err(problem.into()),
+                // Trailers are not passed on.
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         self.add(data)?;
@@ -98,7 +113,7 @@ impl Outgoing {
         Ok(false)
     }
 
-    fn add(&mut self, data: Bytes) -> Result<(), Fault> {
+    fn add(&mut self, data: Bytes) -> Result<(), BodyProblem> {
         if data.is_empty() {
             return Ok(());
         }
@@ -117,7 +132,7 @@ impl Outgoing {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
+    fn end(&mut self) -> Result<(), BodyProblem> {
         self.body = None;
         match self.left {
             None => self.push(Bytes::from_static(b"0\r\n\r\n")),
@@ -164,16 +179,17 @@ impl Outgoing {
     }
 }
 
-/// Why a request was not written whole.
-pub(super) enum Outcome {
+/// Why something was not written whole.
+#[derive(Debug)]
+pub enum Unsent {
     /// Its body failed.
-    Body(Fault),
+    Body(BodyProblem),
     /// The connection takes no more.
     Broken,
 }
 
-fn wrong(what: &str) -> Fault {
-    Fault::Body(format!("the request's body {what}").into())
+fn wrong(what: &str) -> BodyProblem {
+    format!("the request's body {what}").into()
 }
 
 /// Room for a head as most are.
