@@ -143,6 +143,26 @@ async fn bodies_have_a_ceiling_in_memory_that_a_flood_of_large_ones_does_not_tak
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_answers_counts_among_what_bodies_may_take() {
+    let guards = "[[guards]]\ndetect = [\"pii\"]\naction = \"refuse\"\nin = [\"answer\"]";
+    let played = room_for(&format!("max_body = \"16 KiB\"\nmax_in_flight_size = \"32 KiB\"\n{guards}")).await;
+    for (size, status) in [(8_000, 200), (60_000, 529), (8_000, 200)] {
+        let mut client = begin(&played.house, ACME, plain()).await;
+        let mut upstream = arrive(&played).await;
+        let long = MESSAGE.replacen("\"text\":\"", &format!("\"text\":\"{}", "y".repeat(size)), 1);
+        assert!(long.len() > size, "{MESSAGE}");
+        upstream.answer("200 OK", &ANSWERED, &long).await;
+        let answer = client.whole().await;
+        assert_eq!(answer.head.status(), status, "{size}: {}", String::from_utf8_lossy(&answer.body));
+        idle(&played.house).await;
+    }
+    let records = played.house.records();
+    assert_eq!((records.len(), &records[1]["status"]), (3, &serde_json::json!(529)));
+    assert!(records[1]["cost_nanousd"].as_u64().unwrap() > 0, "the upstream bills it all the same");
+    played.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_in_many_small_pieces_arrives_as_it_was_sent() {
     let played = room_for("").await;
     let body = ask("claude-haiku-5-5", &"wörter ".repeat(700));

@@ -39,11 +39,12 @@ struct Part {
     bytes: AtomicU64,
 }
 
-/// A request's place, and the room of its body; given back when dropped.
+/// A request's place, and the room of its body and of what is held of its answer; given back when dropped.
 #[derive(Debug)]
 pub struct Stay {
     whole: Arc<Whole>,
     part: Arc<Part>,
+    requests: u64,
     bytes: u64,
 }
 
@@ -67,13 +68,19 @@ impl Room {
         let whole = Arc::clone(&self.whole);
         let entered = whole.requests.take(&part.requests, 1, u64::try_from(bound).unwrap_or(u64::MAX));
         // What was counted of a refused one is given back with this as well.
-        let stay = Stay { whole, part, bytes: 0 };
+        let stay = Stay { whole, part, requests: 1, bytes: 0 };
         entered.map(|()| stay)
     }
 }
 
 impl Stay {
-    /// Takes room for so many more bytes of the request's body, among `bound`.
+    /// Returns room of the same tenant's for what outlives the request's own place.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { whole: Arc::clone(&self.whole), part: Arc::clone(&self.part), requests: 0, bytes: 0 }
+    }
+
+    /// Takes room for so many more bytes, among `bound`.
     ///
     /// # Errors
     /// Where there is none for them; what was taken before is kept until the end of the stay.
@@ -115,7 +122,7 @@ impl Space {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.whole.requests.give_back(&self.part.requests, 1);
+        self.whole.requests.give_back(&self.part.requests, self.requests);
         self.whole.bytes.give_back(&self.part.bytes, self.bytes);
     }
 }

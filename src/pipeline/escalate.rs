@@ -84,9 +84,9 @@ async fn judge(
     spare: Spare,
     client: &oneshot::Sender<Response<Reply>>,
 ) -> Response<Reply> {
-    let Forwarded { exchange, response, keeping, prelude, .. } = forwarded;
+    let Forwarded { mut exchange, response, keeping, prelude, .. } = forwarded;
     let (head, mut body) = response.into_parts();
-    let held = Held::read(&head, prelude, &mut body).await;
+    let held = Held::read(&head, prelude, &mut body, &mut exchange).await;
     let as_it_is = |exchange, held: Held, body| {
         let response = Response::from_parts(head.clone(), body);
         relay::relay(Forwarded { exchange, response, keeping, prelude: held.frames, failed: false })
@@ -158,25 +158,30 @@ struct Held {
 }
 
 impl Held {
-    /// Reads on behind the frames that were read already.
-    async fn read(head: &Parts, frames: Prelude, body: &mut TimedBody) -> Self {
+    /// Reads on behind the frames that were read already, as long as there is room for what is held.
+    async fn read(head: &Parts, frames: Prelude, body: &mut TimedBody, exchange: &mut Exchange) -> Self {
         let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let streamed = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
         let mut held = Self { frames, streamed, whole: false };
         let (bytes_max, time_max) = if streamed { STREAM } else { MESSAGE };
         // The bound is one of time, too: whatever has not ended by then is let out.
-        drop(tokio::time::timeout(time_max, held.fill(body, bytes_max)).await);
+        drop(tokio::time::timeout(time_max, held.fill(body, bytes_max, exchange)).await);
         held
     }
 
-    async fn fill(&mut self, body: &mut TimedBody, bytes_max: usize) {
+    async fn fill(&mut self, body: &mut TimedBody, bytes_max: usize, exchange: &mut Exchange) {
         let (mut bytes, mut looked_at) = (0, 0);
         loop {
             while let Some(frame) = self.frames.get(looked_at) {
                 let data = frame.as_ref().ok().and_then(Frame::data_ref);
-                bytes += data.map_or(0, Bytes::len);
+                let more = data.map_or(0, Bytes::len);
+                bytes += more;
                 looked_at += 1;
-                if frame.is_err() || data.is_some_and(|data| memmem::find(data, THINKING).is_some()) {
+                let has_room = exchange.hold_back(more).is_ok();
+                if frame.is_err()
+                    || !has_room
+                    || data.is_some_and(|data| memmem::find(data, THINKING).is_some())
+                {
                     return;
                 }
             }

@@ -23,7 +23,7 @@ use crate::budget::Estimate;
 use crate::cache::{CacheResult, Sent};
 use crate::config::{self, Credential, Mode};
 use crate::id::RequestId;
-use crate::limit::Stay;
+use crate::limit::{Full, Stay};
 use crate::route::RouteDecision;
 use crate::store::Reservation;
 use crate::telemetry::{self, Mechanism, Phase};
@@ -190,6 +190,15 @@ impl Exchange {
         if let Ok(path) = Uri::try_from(self.uri.path()) {
             self.uri = path;
         }
+    }
+
+    /// Takes room, among what all that is in flight may take in memory, for bytes of the answer that are held back.
+    ///
+    /// # Errors
+    /// Where there is none for them; they must be held no longer then.
+    pub fn hold_back(&mut self, bytes: usize) -> Result<(), Full> {
+        let bound = self.snapshot.config.server.max_in_flight_bytes;
+        self.stay.as_mut().map_or(Ok(()), |stay| stay.hold(bytes as u64, bound))
     }
 
     /// Notes that the request is about to go upstream.

@@ -85,7 +85,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let (mut exchange, metered, keeping) = watch.into_parts();
     exchange.first_content = first_content;
     guarding::conclude(&mut exchange);
-    let withheld = exchange.guarded.as_ref().is_some_and(|guarded| guarded.is_withheld());
+    let withheld = exchange.guarded.as_ref().and_then(|guarded| guarded.withheld().cloned());
     if !exchange.is_recorded() {
         settle(&mut exchange, Bill::nothing());
         return Recorded::nothing(&exchange);
@@ -97,7 +97,7 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     let bill = settle(&mut exchange, bill);
     decide::learn(&mut exchange, &bill, &metered);
     let whole = matches!(ending, Ending::Whole | Ending::Drained) && metered.complete && !seen.error_event;
-    let whole = whole && !withheld;
+    let whole = whole && withheld.is_none();
     if whole && seen.status == 200 {
         signals::answered(&exchange, &metered);
         sample::begin(&mut exchange, &bill);
@@ -114,14 +114,14 @@ pub(super) fn finish(watch: Watch, ending: Ending) -> Recorded {
     record.stop_reason.clone_from(&metered.stop_reason);
     record.answered_model.clone_from(&metered.answered_model);
     record.message_id.clone_from(&metered.message_id);
-    if withheld {
+    if let Some(refusal) = &withheld {
         // It was billed, but the client has a refusal.
-        (record.status, record.outcome) = (400, Outcome::ClientError);
-        record.error_type = Some("invalid_request_error".to_owned());
+        (record.status, record.outcome) = (refusal.status.as_u16(), outcome_of_refusal(refusal));
+        record.error_type = Some(refusal.kind.to_owned());
     }
     record.tool_calls = account::tool_calls(&exchange, &metered);
     record.objects = objects;
-    content::end(&mut exchange, &record, withheld);
+    content::end(&mut exchange, &record, withheld.is_some());
     let line = account::publish(&exchange, &bill, record);
     Recorded::of(exchange, line)
 }

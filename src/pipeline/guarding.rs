@@ -22,6 +22,7 @@ use super::relay::{Prelude, Reply};
 use super::watch::{Watch, starts_with};
 use crate::config::Guard;
 use crate::guard::{self, Finds, Look, Policy, Prompt, Refused, Restoration, Status, Stream};
+use crate::limit::Stay;
 use crate::upstream::{TimedBody, UpstreamFailure};
 use crate::wire::envelope;
 use crate::wire::error::Refusal;
@@ -34,8 +35,8 @@ pub struct Guarded {
     restoration: Option<Arc<Restoration>>,
     look: Option<Box<Look>>,
     withholds: bool,
-    /// Why the answer is withheld.
-    withheld: Option<String>,
+    /// What is said in place of an answer that is withheld.
+    withheld: Option<Refusal>,
 }
 
 /// Returns the guards in force, in order.
@@ -140,9 +141,9 @@ impl Guarded {
         self.withholds
     }
 
-    /// Tells whether the answer is withheld.
-    pub(super) const fn is_withheld(&self) -> bool {
-        self.withheld.is_some()
+    /// Returns what is said in place of the answer, where it is withheld.
+    pub(super) const fn withheld(&self) -> Option<&Refusal> {
+        self.withheld.as_ref()
     }
 }
 
@@ -155,7 +156,7 @@ pub(super) fn conclude(exchange: &mut Exchange) {
         for find in finds.iter() {
             guarded.finds.add(&find.what, find.side, find.action, find.count);
         }
-        guarded.withheld = refused.filter(|_| guarded.withholds);
+        guarded.withheld = refused.filter(|_| guarded.withholds).map(Refusal::malformed);
     }
 }
 
@@ -180,7 +181,7 @@ async fn held(
     mut read: Prelude,
     mut body: TimedBody,
 ) -> Response<Reply> {
-    let (mut held, mut cut) = (Vec::new(), false);
+    let (mut held, mut cut, mut room) = (Vec::new(), false, Ok(()));
     loop {
         let next = match read.pop_front() {
             Some(frame) => Some(frame),
@@ -189,7 +190,8 @@ async fn held(
         match next {
             Some(Ok(frame)) => {
                 watch.observe(&frame);
-                if let (Some(data), true) = (frame.data_ref(), held.len() <= HELD_BYTES_MAX) {
+                if let (Some(data), true, Ok(())) = (frame.data_ref(), held.len() <= HELD_BYTES_MAX, room) {
+                    room = watch.exchange.hold_back(data.len());
                     held.extend_from_slice(data);
                 }
             }
@@ -206,11 +208,15 @@ async fn held(
             Some(Refusal::bad_gateway("the upstream's answer broke off before it could be looked at"))
         }
         Some(guarded) => {
-            if held.len() > HELD_BYTES_MAX {
+            if room.is_err() {
+                guarded.withheld = Some(Refusal::overloaded(
+                    "this answer is withheld: this gateway is full, and has no room to look at it",
+                ));
+            } else if held.len() > HELD_BYTES_MAX {
                 guarded.withheld =
-                    Some("this answer is withheld: it is too large to be looked at".to_owned());
+                    Some(Refusal::malformed("this answer is withheld: it is too large to be looked at"));
             }
-            guarded.withheld.clone().map(Refusal::malformed)
+            guarded.withheld.clone()
         }
         None => None,
     };
@@ -226,8 +232,8 @@ async fn held(
 }
 
 /// Has an answer given its texts back as it passes.
-pub(super) fn restored(restoration: Option<Arc<Restoration>>, response: Response<Reply>) -> Response<Reply> {
-    let Some(restoration) = restoration else { return response };
+pub(super) fn restored(restoring: Option<Restoring>, response: Response<Reply>) -> Response<Reply> {
+    let Some(Restoring { restoration, room, bound }) = restoring else { return response };
     // What is compressed all the same cannot be read here; its placeholders stay.
     if response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
@@ -236,14 +242,25 @@ pub(super) fn restored(restoration: Option<Arc<Restoration>>, response: Response
         && response.status() == StatusCode::OK;
     let (mut head, inner) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
-    let form =
-        if streamed { Form::Stream(Stream::new(restoration)) } else { Form::Whole(restoration, Vec::new()) };
+    let form = match streamed {
+        true => Form::Stream(Stream::new(restoration)),
+        false => Form::Whole(Held { restoration, bytes: Vec::new(), room, bound }),
+    };
     Response::from_parts(head, Reply::restored(Restored { inner, form, ended: false, failure: None }))
 }
 
+/// How an answer gets its texts back, and the room for it while it is held.
+pub(super) struct Restoring {
+    restoration: Arc<Restoration>,
+    room: Option<Stay>,
+    bound: u64,
+}
+
 /// Returns how the answer of an exchange gets its texts back.
-pub(super) fn restoration(exchange: &Exchange) -> Option<Arc<Restoration>> {
-    exchange.guarded.as_ref()?.restoration.clone()
+pub(super) fn restoring(exchange: &Exchange) -> Option<Restoring> {
+    let restoration = exchange.guarded.as_ref()?.restoration.clone()?;
+    let room = exchange.stay.as_ref().map(Stay::beside);
+    Some(Restoring { restoration, room, bound: exchange.snapshot.config.server.max_in_flight_bytes })
 }
 
 /// The body of an answer that is given its texts back.
@@ -256,9 +273,16 @@ pub(super) struct Restored {
 
 enum Form {
     Stream(Stream),
-    /// What came of an answer that is no stream; past its bound it passes as it is.
-    Whole(Arc<Restoration>, Vec<u8>),
+    /// What came of an answer that is no stream; past its bound, or where there is no room, it passes as it is.
+    Whole(Held),
     Passing,
+}
+
+struct Held {
+    restoration: Arc<Restoration>,
+    bytes: Vec<u8>,
+    room: Option<Stay>,
+    bound: u64,
 }
 
 impl Restored {
@@ -298,10 +322,11 @@ impl Restored {
     fn take(&mut self, data: &[u8], output: &mut Vec<u8>) {
         match &mut self.form {
             Form::Stream(stream) => stream.feed(data, output),
-            Form::Whole(_, held) => {
-                held.extend_from_slice(data);
-                if held.len() > WHOLE_BYTES_MAX {
-                    output.append(held);
+            Form::Whole(Held { bytes, room, bound, .. }) => {
+                bytes.extend_from_slice(data);
+                let has_room = room.as_mut().is_none_or(|room| room.hold(data.len() as u64, *bound).is_ok());
+                if bytes.len() > WHOLE_BYTES_MAX || !has_room {
+                    output.append(bytes);
                     self.form = Form::Passing;
                 }
             }
@@ -312,9 +337,9 @@ impl Restored {
     fn end(&mut self, output: &mut Vec<u8>) {
         match &mut self.form {
             Form::Stream(stream) => stream.end(output),
-            Form::Whole(restoration, held) => match restoration.whole(held) {
+            Form::Whole(Held { restoration, bytes, .. }) => match restoration.whole(bytes) {
                 Some(restored) => *output = restored,
-                None => output.append(held),
+                None => output.append(bytes),
             },
             Form::Passing => {}
         }

@@ -84,7 +84,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         Ok(prepared) => prepared,
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
-    let restoration = guarding::restoration(&exchange);
+    let restoring = guarding::restoring(&exchange);
     let mut waited_for = 0;
     let response = loop {
         exchange = match ready {
@@ -109,7 +109,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
             Err(refusal) => break finish::refuse(exchange, &refusal).await,
         };
     };
-    guarding::restored(restoration, response)
+    guarding::restored(restoring, response)
 }
 
 /// How a request that was let through is answered.

@@ -46,8 +46,10 @@ impl Opening {
         let (Some(forwarded), Some(read)) = (&mut self.forwarded, read) else { return true };
         let data = read.as_ref().ok().and_then(Frame::data_ref);
         let progress = data.map_or_else(Progress::default, |data| self.meter.feed(data));
-        self.bytes += data.map_or(0, Bytes::len);
-        let over = read.is_err() || self.bytes > OPENING.0;
+        let bytes = data.map_or(0, Bytes::len);
+        self.bytes += bytes;
+        let held = forwarded.exchange.hold_back(bytes).is_ok();
+        let over = read.is_err() || self.bytes > OPENING.0 || !held;
         forwarded.prelude.push_back(read);
         if progress.error && !progress.first_content {
             let metered = std::mem::replace(&mut self.meter, Meter::stream()).finish();
