@@ -101,8 +101,8 @@ async fn note(mut client: TcpStream, seen: Arc<Mutex<Vec<Result<String, String>>
 /// Returns the first request and its length, once it is whole; a fault where it has more than one reading.
 fn one(bytes: &[u8]) -> Option<Result<(String, usize), &'static str>> {
     let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")?;
-    let head = &bytes[..end];
-    let Ok(text) = std::str::from_utf8(head) else { return Some(Err("a head that is not text")) };
+    // Values may hold bytes beyond ASCII, which stand for themselves (RFC 9110 section 5.5).
+    let text: String = bytes[..end].iter().map(|byte| char::from(*byte)).collect();
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     if first.split(' ').count() != 3 || !first.ends_with(" HTTP/1.1") || !first.contains(" /") {
@@ -116,7 +116,7 @@ fn one(bytes: &[u8]) -> Option<Result<(String, usize), &'static str>> {
         {
             return Some(Err("a name that is none"));
         }
-        if value.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+        if value.chars().any(|character| character < ' ' && character != '\t' || character == '\u{7f}') {
             return Some(Err("a control character"));
         }
         match name.to_ascii_lowercase().as_str() {
