@@ -159,6 +159,13 @@ impl Tally {
         self.trends.halve();
     }
 
+    /// Returns what is believed with what the outcomes showed along the traits of requests; only of the workload that
+    /// speaks, as those it is part of are started from at their middle.
+    #[must_use]
+    pub fn with_trend(&self, posterior: Posterior) -> Posterior {
+        Posterior { trend: self.trends.trend(), ..posterior }
+    }
+
     /// Returns what to believe, given what is believed of the wider workload.
     #[must_use]
     pub fn posterior(&self, wider: Option<&Posterior>) -> Posterior {
@@ -181,7 +188,7 @@ impl Tally {
             logits,
             spread: self.spread(logits),
             seen: self.seen,
-            trend: self.trends.trend(),
+            trend: Trend::default(),
         };
         let priors = model.iter().zip(&foreign).zip(self.seen.iter().zip(&self.good));
         let places = posterior.mean.iter_mut().zip(&mut posterior.deviation);

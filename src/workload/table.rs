@@ -151,7 +151,7 @@ impl Workloads {
     pub fn known(&self, tenant: &str, fingerprints: &Fingerprints) -> Option<Known> {
         let found = self.found(tenant, fingerprints)?;
         let mut wider: Option<Posterior> = None;
-        let (mut known, mut client) = (None, Troubles::default());
+        let (mut known, mut client): (Option<(Known, Tally)>, _) = (None, Troubles::default());
         for (level, fingerprint, tally, troubles) in found.into_iter().flatten().rev() {
             if level == Level::Client {
                 client = troubles;
@@ -162,13 +162,14 @@ impl Workloads {
             let posterior = tally.posterior(wider.as_ref());
             // A narrow workload of a handful of outcomes knows less than the wider one it is part of.
             let speaks = tally.weight() >= NARROW_MIN
-                || known.as_ref().is_none_or(|known: &Known| known.level == Level::Template);
+                || known.as_ref().is_none_or(|(known, _)| known.level == Level::Template);
             if level != Level::Client && speaks {
-                known = Some(Known { level, fingerprint, posterior, lost: troubles.lost(&client) });
+                let lost = troubles.lost(&client);
+                known = Some((Known { level, fingerprint, posterior, lost }, tally));
             }
             wider = Some(posterior);
         }
-        known
+        known.map(|(known, tally)| Known { posterior: tally.with_trend(known.posterior), ..known })
     }
 
     /// Copies out what was learned at each level, narrowest first, so that nothing is reckoned under the lock.

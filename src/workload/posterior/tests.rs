@@ -150,7 +150,7 @@ proptest! {
             tally.learn(*tier, *score, *weight, &logits);
         }
         prop_assert!(tally.is_sound());
-        let posterior = tally.posterior(None);
+        let posterior = tally.with_trend(tally.posterior(None));
         prop_assert!((0.0..=1.0).contains(&posterior.trust));
         for quality in posterior.quality(&logits) {
             prop_assert!((0.0..=1.0).contains(&quality));
