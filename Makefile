@@ -55,6 +55,10 @@ bench-million: ## Measure a start and an audit with a million records in the jou
 soak: ## Kill the gateway a hundred times under load and add everything up
 	TERCET_ROUNDS=100 $(CARGO) test --test crash rounds_ -- --nocapture
 
+.PHONY: soak-hour
+soak-hour: ## Mixed traffic with random faults for SOAK_SECONDS (3600): memory and descriptors flat, sums equal
+	TERCET_SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(CARGO) test --release --test soak -- --nocapture
+
 .PHONY: loom
 loom: ## Try every order in which threads may take from the counters and end (builds all anew, in target/loom)
 	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg tercet_loom" CARGO_TARGET_DIR=target/loom \

@@ -37,6 +37,11 @@ impl Process {
         panic!("the gateway did not start: {}", std::fs::read_to_string(&log).unwrap());
     }
 
+    /// Returns the id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a crash would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
