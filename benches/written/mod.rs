@@ -1,5 +1,7 @@
 //! A journal as years of use leave it: written by the journal's own writer from two records of a real exchange.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
