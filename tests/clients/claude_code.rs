@@ -1,6 +1,6 @@
 //! Claude Code, headless, through a gateway that routes.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scenario::{self, Run, Upstream, promises_are_kept};
 use crate::support::{ACME, House, TENANTS};
@@ -84,6 +84,62 @@ async fn claude_code_goes_on_while_a_budget_warns() {
     let result = result(&run);
     assert!(run.succeeded && result["is_error"] == false, "{}", run.told);
     session_is_whole(&house, &result).await;
+    house.stop().await;
+}
+
+/// In a terminal of its own, as only there Claude Code runs what its settings name for the status line.
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_code_shows_what_its_session_spent() {
+    let house = House::start(TENANTS).await;
+    let home = tempfile::tempdir().unwrap();
+    let place = |name: &str| home.path().join(name);
+    let (told, shown) = (place("told.jsonl"), place("shown"));
+    let line = format!(
+        "tee -a {} | {} statusline --url {} | tee -a {}",
+        told.display(),
+        env!("CARGO_BIN_EXE_tercet"),
+        house.admin_url,
+        shown.display()
+    );
+    std::fs::create_dir(place(".claude")).unwrap();
+    let settings = json!({ "statusLine": { "type": "command", "command": line }, "theme": "dark" });
+    std::fs::write(place(".claude/settings.json"), settings.to_string()).unwrap();
+    // Who starts it for the first time is asked this and that; here all of it is answered.
+    let work = json!({ home.path().to_str().unwrap(): { "hasTrustDialogAccepted": true } });
+    let known =
+        json!({ "hasCompletedOnboarding": true, "bypassPermissionsModeAccepted": true, "projects": work });
+    std::fs::write(place(".claude.json"), known.to_string()).unwrap();
+
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/terminal.py");
+    let mut command = scenario::command("python/bin/python");
+    command
+        .arg(script)
+        .arg(&shown)
+        .arg(r"session \$0\.(0[1-9]|[1-9])")
+        .arg(scenario::clients().join("node/node_modules/.bin/claude"))
+        .arg("say a tercet has three lines")
+        .env("TERM", "xterm-256color")
+        .env("ANTHROPIC_BASE_URL", &house.url)
+        .env("ANTHROPIC_AUTH_TOKEN", ACME)
+        .env("IS_SANDBOX", "1");
+    for name in SWITCHES {
+        command.env(name, "1");
+    }
+    let run = scenario::finished_at(command, home.path()).await;
+    let shown = std::fs::read_to_string(shown).unwrap_or_default();
+    assert!(run.succeeded, "{shown}\n{}", run.told);
+    // Its first line is drawn whole; of later ones only what changed.
+    assert!(run.stdout.contains(shown.lines().next().unwrap()), "{shown}\n{}", run.stdout);
+    let told = std::fs::read_to_string(told).unwrap();
+    let session = serde_json::Deserializer::from_str(&told).into_iter::<Value>().next().unwrap().unwrap();
+    let records = house.records();
+    let mine = records.iter().filter(|record| record["session_id"] == session["session_id"]);
+    let spent: i64 = mine.map(|record| record["cost_nanousd"].as_i64().unwrap()).sum();
+    let last = shown.lines().last().unwrap();
+    let amount = last.split("session $").nth(1).unwrap().split([',', ' ']).next().unwrap();
+    let amount: f64 = amount.parse().unwrap();
+    assert!(amount > 0.0 && amount <= spent as f64 / 1e9 + 0.005, "{last}: {spent}");
+    assert!(last.contains("| today $"), "{last}");
     house.stop().await;
 }
 

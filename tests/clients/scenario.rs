@@ -78,9 +78,14 @@ pub(crate) fn command(program: &str) -> Command {
 }
 
 /// Waits for a process to end, at most [`PATIENCE`]; one that does not is killed.
-pub(crate) async fn finished(mut command: Command) -> Run {
+pub(crate) async fn finished(command: Command) -> Run {
     let home = TempDir::new().unwrap();
-    command.env("HOME", home.path()).current_dir(home.path());
+    finished_at(command, home.path()).await
+}
+
+/// Likewise, with a home that is set up.
+pub(crate) async fn finished_at(mut command: Command, home: &Path) -> Run {
+    command.env("HOME", home).current_dir(home);
     let child = command.spawn().unwrap();
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     let output = output.unwrap_or_else(|_| panic!("{command:?} did not end within {PATIENCE:?}")).unwrap();
@@ -120,7 +125,7 @@ pub(crate) async fn promises_are_kept(house: &House, upstream: Upstream) -> Vec<
     panic!("held when idle: {:?}", house.tercet.runtime.accounts.reserved_total());
 }
 
-fn clients() -> PathBuf {
+pub(crate) fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/clients")
 }
 
