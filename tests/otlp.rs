@@ -5,8 +5,11 @@
 
 mod support;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -22,9 +25,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use support::http::{ask, send};
+use serde_json::Value as Json;
+use support::http::{ask, message, send};
+use support::process::Process;
 use support::read::until;
-use support::{ACME, House, TENANTS};
+use support::{ACME, House, TENANTS, configuration, exchanges_in};
+use tempfile::TempDir;
+use tercet::simulated::{Options, Upstream};
 use tokio::net::TcpListener;
 
 type Came = Arc<Mutex<Vec<(String, Bytes)>>>;
@@ -143,11 +150,130 @@ async fn a_receiver_that_fails_first_gets_all_of_it_once() {
     let input: i64 = records.iter().flat_map(|one| tokens.map(|name| one[name].as_i64().unwrap())).sum();
     let counted = sums.iter().find(|(name, ..)| name == "gen_ai.client.token.usage").unwrap();
     assert_eq!((counted.1, counted.2), (4, input as f64));
-    let told = came.lock().unwrap();
+    let told = came.lock().unwrap().clone();
     let holds = |text: &str| {
         told.iter().any(|(_, body)| body.windows(text.len()).any(|part| part == text.as_bytes()))
     };
     assert!(holds("tercet.tenant") && !holds("sesame") && !holds("ann") && !holds("acme-1"));
-    drop(told);
     house.stop().await;
 }
+
+/// A receiver that decodes with OpenTelemetry's own Python package; killed when dropped.
+struct Official {
+    child: Child,
+    url: String,
+    told: PathBuf,
+}
+
+impl Official {
+    fn start(folder: &Path) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(".cache/otlp/python/bin/python");
+        assert!(python.exists(), "run scripts/otlp-receiver (or make test) first");
+        let told = folder.join("told.jsonl");
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/otlp/receiver.py")).stdout(File::create(&told).unwrap());
+        let child = command.spawn().unwrap();
+        Self { child, url: String::new(), told }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.told).unwrap();
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// The requests so far, in order, each wholly understood.
+    fn requests(&self, path: &str) -> Vec<Json> {
+        let lines = self.lines();
+        let requests = lines.iter().skip(1).map(|line| serde_json::from_str::<Json>(line).unwrap());
+        let requests = requests.inspect(|one| assert_eq!(one["unknown"], 0, "{one}"));
+        requests.filter(|one| one["path"] == path).map(|one| one["request"].clone()).collect()
+    }
+
+    /// What the last request about metrics says of each, by name: its sum, or its value.
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        let Some(request) = self.requests("/v1/metrics").pop() else { return BTreeMap::new() };
+        let metrics = request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap().clone();
+        let total = |metric: &Json| -> f64 {
+            let points = ["sum", "histogram"].map(|kind| metric[kind]["dataPoints"].as_array());
+            let points = points.into_iter().flatten().flatten();
+            let number = |value: &Json| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+            points.map(|point| number(&point["asInt"]).or_else(|| number(&point["sum"])).unwrap_or(0.0)).sum()
+        };
+        metrics.iter().map(|metric| (metric["name"].as_str().unwrap().to_owned(), total(metric))).collect()
+    }
+}
+
+impl Drop for Official {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opentelemetry_s_own_decoder_understands_all_of_it_in_either_names() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    for (chosen, names) in [("", DEFAULT_NAMES), ("gen_ai_latest_experimental", LATEST_NAMES)] {
+        let folder = TempDir::new().unwrap();
+        let mut official = Official::start(folder.path());
+        until("the receiver is there", || !official.lines().is_empty()).await;
+        official.url = format!("http://127.0.0.1:{}", official.lines()[0]);
+        let file = folder.path().join("tercet.toml");
+        let text = format!("{TENANTS}\n[telemetry]\notlp = \"{}\"\n", official.url);
+        std::fs::write(&file, configuration(upstream.url(), folder.path(), &text)).unwrap();
+        let gateway = Process::start_with(&file, &[("OTEL_SEMCONV_STABILITY_OPT_IN", chosen)]).await;
+        for text in ["say sesame", "say it again"] {
+            assert_eq!(message(&gateway.url, ACME, ask("claude-opus-5-5", text)).await.status, 200);
+        }
+        let records = exchanges_in(&folder.path().join("data"));
+        let sum = |name: &str| records.iter().map(|record| record[name].as_f64().unwrap()).sum::<f64>();
+        let (output, input) = (sum("output_tokens"), sum("input_tokens"));
+        let name = if chosen.is_empty() {
+            "gen_ai.client.token.usage"
+        } else {
+            "gen_ai.client.inference.usage.output_tokens"
+        };
+        let wanted = if chosen.is_empty() { input + output } else { output };
+        until("both have come", || official.metrics().get(name) == Some(&wanted)).await;
+        let metrics = official.metrics();
+        assert_eq!(metrics.keys().map(String::as_str).collect::<Vec<_>>(), names, "{chosen}");
+        if !chosen.is_empty() {
+            assert_eq!(metrics["gen_ai.client.inference.usage.input_tokens"], input);
+            assert_eq!(metrics["gen_ai.client.inference.operation.output_tokens"], output);
+        }
+        let traces = official.requests("/v1/traces");
+        let spans: Vec<&Json> = traces
+            .iter()
+            .flat_map(|request| request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap())
+            .collect();
+        assert_eq!(spans.len(), 2, "{traces:?}");
+        for (span, record) in spans.iter().zip(&records) {
+            let attribute = |name: &str| {
+                let all = span["attributes"].as_array().unwrap().iter();
+                all.clone().find(|one| one["key"] == name).map(|one| one["value"].clone())
+            };
+            assert_eq!(span["name"], "chat claude-opus-5-5");
+            let cost = record["cost_nanousd"].to_string();
+            assert_eq!(attribute("tercet.cost_nanousd").unwrap()["intValue"], cost);
+            assert_eq!(attribute("gen_ai.provider.name").unwrap()["stringValue"], "anthropic");
+            assert_eq!(attribute("gen_ai.system").is_some(), chosen.is_empty());
+        }
+        assert!(!official.lines().iter().any(|line| line.contains("sesame")));
+        gateway.kill();
+    }
+}
+
+const DEFAULT_NAMES: &[&str] =
+    &["gen_ai.client.operation.duration", "gen_ai.client.token.usage", "gen_ai.server.time_to_first_token"];
+const LATEST_NAMES: &[&str] = &[
+    "gen_ai.client.inference.operation.input_tokens",
+    "gen_ai.client.inference.operation.output_tokens",
+    "gen_ai.client.inference.usage.cache_read.input_tokens",
+    "gen_ai.client.inference.usage.cache_write.input_tokens",
+    "gen_ai.client.inference.usage.input_tokens",
+    "gen_ai.client.inference.usage.output_tokens",
+    "gen_ai.client.operation.duration",
+    "gen_ai.client.operation.time_to_first_chunk",
+];

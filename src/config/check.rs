@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
 use jiff::tz::TimeZone;
 use toml::Spanned;
 
@@ -19,10 +18,10 @@ use super::schema::{self, File, Given, Reference};
 use super::source::{Surroundings, readable};
 use super::value::{Bytes, Count, Permille, Section, Text, ZERO};
 use super::{
-    Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, LogFormat, Mode,
-    Quota, Reserve, Routing, Scope, Server, ShadowSample, Source, Telemetry, Tiers, Tls, WhenLow,
+    Adaptation, Admin, Budget, Cache, Canary, Ceiling, Config, Credential, Journal, Limits, Mode, Quota,
+    Reserve, Routing, Scope, Server, ShadowSample, Source, Tiers, Tls, WhenLow,
 };
-use super::{clickhouse, content, guards, redis, sample, tenants, upstream, webhook};
+use super::{clickhouse, content, guards, redis, sample, telemetry, tenants, upstream, webhook};
 use crate::secret::Secret;
 use crate::tier::Tier;
 
@@ -66,11 +65,7 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
             quota: quota(&file.quota.0),
         },
         tenants: tenants::tenants(check, &file.tenants, &base),
-        telemetry: Telemetry {
-            log: text(file.telemetry.0.log.as_ref(), LogFormat::Json),
-            series_max: check.size(file.telemetry.0.series_max.as_ref(), 20_000),
-            otlp: otlp(check, file.telemetry.0.otlp.as_ref()),
-        },
+        telemetry: telemetry::telemetry(check, &file.telemetry.0),
         catalog: check.file(file.catalog.as_ref()),
         redaction_key,
         version: String::new(),
@@ -82,25 +77,6 @@ pub(super) fn config(check: &mut Check<'_>, file: &File) -> Config {
         routing,
         cache,
     }
-}
-
-/// The address of a receiver, which this build has to know how to talk to.
-fn otlp(check: &mut Check<'_>, given: Option<&Spanned<String>>) -> Option<Uri> {
-    let given = given?;
-    let Some(url) = clickhouse::bare_address(given.get_ref()) else {
-        check.report(
-            given.span(),
-            "not the address of an OTLP receiver\nhttp:// or https:// with a host, such as http://localhost:4318",
-        );
-        return None;
-    };
-    if !cfg!(feature = "otlp") {
-        check.report(
-            given.span(),
-            "this build sends nothing by OTLP\nbuild it with `--features otlp`, or remove it",
-        );
-    }
-    Some(url)
 }
 
 impl Check<'_> {
@@ -146,7 +122,7 @@ impl Check<'_> {
         given.get_ref().0
     }
 
-    fn size(&mut self, given: Option<&Spanned<Count>>, default: usize) -> usize {
+    pub(super) fn size(&mut self, given: Option<&Spanned<Count>>, default: usize) -> usize {
         let Some(given) = given else { return default };
         usize::try_from(given.get_ref().0).unwrap_or(usize::MAX)
     }
@@ -348,7 +324,7 @@ pub(super) fn share(given: Option<Permille>, default: u16) -> u16 {
     given.map_or(default, |share| share.0)
 }
 
-fn text<T: Clone>(given: Option<&Text<T>>, default: T) -> T {
+pub(super) fn text<T: Clone>(given: Option<&Text<T>>, default: T) -> T {
     given.map_or(default, |given| given.0.clone())
 }
 

@@ -64,7 +64,7 @@ pub fn describe(config: &Config) -> Value {
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,
-            "otlp": config.telemetry.otlp.as_ref().map(ToString::to_string),
+            "otlp": config.telemetry.otlp.as_ref().map(|otlp| otlp.url.to_string()),
         },
         "tenants": tenants,
     });

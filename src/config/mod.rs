@@ -32,6 +32,7 @@ mod sample;
 mod schema;
 mod source;
 mod suggest;
+mod telemetry;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use problem::{ConfigProblem, Place};
 pub use redis::{FailurePolicy, OnFailure, Redis, RedisServer, Sentinels};
 pub use sample::ShadowSample;
 pub use source::{Source, environment};
+pub use telemetry::{LogFormat, Otlp, Telemetry};
 pub use tenants::{Key, Previous, Tenant, is_kept_apart};
 pub use upstream::{Credential, Fallback, Upstream};
 pub use webhook::Webhook;
@@ -362,26 +364,6 @@ pub struct Quota {
     pub daily_tokens: Option<u64>,
     /// Per calendar month.
     pub monthly_tokens: Option<u64>,
-}
-
-/// Form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// JSON lines.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug)]
-pub struct Telemetry {
-    /// Default JSON.
-    pub log: LogFormat,
-    /// Most series of all metrics together; default 20,000.
-    pub series_max: usize,
-    /// The OTLP receiver's HTTP interface; none by default, and in builds without the feature `otlp`.
-    pub otlp: Option<http::Uri>,
 }
 
 impl Default for Budget {

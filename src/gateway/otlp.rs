@@ -64,9 +64,9 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
 /// Finds the journal's end; `None` where no receiver is configured.
 async fn begin(tercet: &Tercet, head: u64) -> Result<Option<Teller>, String> {
     let snapshot = tercet.snapshot.load_full();
-    let Some(url) = &snapshot.config.telemetry.otlp else { return Ok(None) };
+    let Some(config::Otlp { url, latest }) = snapshot.config.telemetry.otlp.clone() else { return Ok(None) };
     let receiver = Upstream::new(&config::Upstream {
-        base_url: url.clone(),
+        base_url: url,
         credential: Credential::Client,
         connect_timeout: TIMEOUT,
         first_byte_timeout: TIMEOUT,
@@ -87,8 +87,8 @@ async fn begin(tercet: &Tercet, head: u64) -> Result<Option<Teller>, String> {
     });
     let place = found.await.map_err(|error| error.to_string())?.map_err(|failure| failure.to_string())?;
     let now = u64::try_from(tercet.runtime.clock.now().as_nanosecond()).unwrap_or(0);
-    let resource = Resource { instance: tercet.runtime.journal.origin().to_owned() };
-    Ok(Some(Teller { receiver, journal, resource, meters: Meters::since(now), place }))
+    let resource = Resource { instance: tercet.runtime.journal.origin().to_owned(), latest };
+    Ok(Some(Teller { receiver, journal, resource, meters: Meters::since(now, latest), place }))
 }
 
 impl Teller {

@@ -1,4 +1,4 @@
-//! Exchanges as OpenTelemetry: a span each, and the GenAI metrics; names as in the conventions' stable-by-default set.
+//! Exchanges as OpenTelemetry: a span each, and the GenAI metrics; names as in the conventions' default set, or their newest.
 //!
 //! A span is made from the record, so its ids are the same whenever it is made. Its parent is what the client named in
 //! `traceparent`, whose wish not to be sampled holds. No text of prompts or answers, no user, no key is in it.
@@ -23,6 +23,8 @@ use crate::journal::{ExchangeRecord, Outcome};
 pub struct Resource {
     /// The journal's origin, which no other instance has.
     pub instance: String,
+    /// Whether the newest names of the conventions are used.
+    pub latest: bool,
 }
 
 impl Resource {
@@ -42,9 +44,12 @@ pub fn spans<'a>(
     resource: &Resource,
     records: impl Iterator<Item = &'a ExchangeRecord>,
 ) -> Option<ExportTraceServiceRequest> {
-    let spans: Vec<Span> = records.filter(|record| is_message(record)).filter_map(span).collect();
+    let mut spans: Vec<Span> = records.filter(|record| is_message(record)).filter_map(span).collect();
     if spans.is_empty() {
         return None;
+    }
+    if resource.latest {
+        spans.iter_mut().for_each(|span| span.attributes.retain(|one| one.key != OLD_SYSTEM));
     }
     let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
     let resource = Some(resource.to_wire());
@@ -95,7 +100,7 @@ fn attributes(record: &ExchangeRecord) -> Vec<KeyValue> {
     let written = usage.cache_write_5m_tokens.saturating_add(usage.cache_write_1h_tokens);
     let mut list = vec![
         text("gen_ai.operation.name", "chat"),
-        text("gen_ai.system", "anthropic"),
+        text(OLD_SYSTEM, "anthropic"),
         text("gen_ai.provider.name", "anthropic"),
         text("gen_ai.request.model", &record.requested_model),
         // The API counts what is cached apart; the convention has it in the sum.
@@ -165,3 +170,6 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
     (0..hex.len()).step_by(2).map(pair).collect()
 }
+
+/// What the newest names have no place for: the provider says it.
+const OLD_SYSTEM: &str = "gen_ai.system";

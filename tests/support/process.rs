@@ -17,8 +17,14 @@ pub struct Process {
 impl Process {
     /// Starts `tercet run --config FILE` and waits for its addresses.
     pub async fn start(file: &Path) -> Self {
+        Self::start_with(file, &[]).await
+    }
+
+    /// Likewise, with these variables in its environment.
+    pub async fn start_with(file: &Path, variables: &[(&str, &str)]) -> Self {
         let log = file.with_extension("log");
         let mut child = command(&["run", "--config", file.to_str().unwrap()])
+            .envs(variables.iter().copied())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
