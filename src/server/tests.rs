@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod lasting;
 mod life;
 mod tls;
 
@@ -78,6 +79,13 @@ async fn handle(
             let (sender, receiver) = mpsc::channel::<Bytes>(8);
             streams.send(sender).await.unwrap();
             Response::new(UnsyncBoxBody::new(Fed(receiver)))
+        }
+        "/lasting" => {
+            let (sender, receiver) = mpsc::channel::<Bytes>(8);
+            streams.send(sender).await.unwrap();
+            let mut response = Response::new(UnsyncBoxBody::new(Fed(receiver)));
+            response.extensions_mut().insert(crate::upstream::Lasting);
+            response
         }
         _ => {
             let version = request.version();
