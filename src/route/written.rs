@@ -33,7 +33,7 @@ impl RouteDecision {
         // The basis tells what they are beside opus.
         let told_by_basis = self.measure != Tier::Sonnet;
         object.list("candidates", &self.candidates, |text, one| {
-            put_candidate(text, one, basis.is_some() && told_by_basis)
+            put_candidate(text, one, basis.is_some() && told_by_basis);
         });
         object.some("conversation", self.conversation);
         object.some("workload", origin.workload);
@@ -66,7 +66,7 @@ impl Basis<'_> {
         object.texts("tight_pools", &self.tight_pools);
         object.set("budget_low", self.budget_low);
         object.list("sufficiency", told_shares(&self.sufficiency), |text, share| {
-            push_decimal(text, (*share).into())
+            push_decimal(text, (*share).into());
         });
         object.count("score", self.score.into());
         Json::written(object)
