@@ -16,6 +16,7 @@ use crate::money::NanoUsd;
 use crate::secret::Secret;
 use crate::tier::Tier;
 
+mod address;
 mod amend;
 mod check;
 mod clickhouse;

@@ -7,14 +7,13 @@
 use std::fmt;
 
 use redis::{ConnectionInfo, IntoConnectionInfo};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
+use super::address::Address;
 use super::check::Check;
 use super::excerpt::Secrecy;
 use super::problem::Finding;
-use super::schema::{Given, Reference};
+use super::schema::Given;
 use super::value::{Section, Text};
 
 /// `[redis]`
@@ -160,13 +159,6 @@ struct WrittenOnFailure {
     budgets: Option<Text<FailurePolicy>>,
 }
 
-/// An address, or a reference to one.
-#[derive(Clone, Debug)]
-enum Address {
-    Written(String),
-    Kept(Reference),
-}
-
 /// Gives the section its meaning.
 pub(super) fn redis(check: &mut Check<'_>, file: &Written) -> Redis {
     let (limits, budgets) = (&file.on_failure.0.limits, &file.on_failure.0.budgets);
@@ -194,28 +186,6 @@ fn server(check: &mut Check<'_>, given: Option<&Spanned<Address>>) -> Option<Red
     let secret =
         |what: String| Finding { secrecy: Secrecy::Secret, ..Finding::new(Some(given.span()), &what) };
     parsed.map_err(|what| check.findings.push(secret(what))).ok()
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AddressVisitor;
-        impl<'de> Visitor<'de> for AddressVisitor {
-            type Value = Address;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("\"redis://host:6379\", { env = \"NAME\" } or { file = \"path\" }")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
-                Ok(Address::Written(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Address, A::Error> {
-                Reference::deserialize(MapAccessDeserializer::new(map)).map(Address::Kept)
-            }
-        }
-        deserializer.deserialize_any(AddressVisitor)
-    }
 }
 
 const NO_ADDRESS: &str = "not the address of a Redis\n\

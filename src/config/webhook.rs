@@ -6,10 +6,9 @@
 use std::fmt;
 
 use http::Uri;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
+use super::address::Address;
 use super::check::Check;
 use super::excerpt::Secrecy;
 use super::problem::Finding;
@@ -48,13 +47,6 @@ pub(super) struct Written {
     secret: Given<Reference>,
 }
 
-/// An address, or a reference to one.
-#[derive(Clone, Debug)]
-enum Address {
-    Written(String),
-    Kept(Reference),
-}
-
 /// Gives the section its meaning.
 pub(super) fn webhook(check: &mut Check<'_>, file: &Written) -> Option<Webhook> {
     let secret = file.secret.as_ref().and_then(|secret| check.secret(secret));
@@ -84,28 +76,6 @@ fn parse(address: &str) -> Option<Uri> {
     let known = matches!(url.scheme_str(), Some("http" | "https"));
     let named = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
     (known && named).then_some(url)
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AddressVisitor;
-        impl<'de> Visitor<'de> for AddressVisitor {
-            type Value = Address;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("\"https://host/path\", { env = \"NAME\" } or { file = \"path\" }")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Address, E> {
-                Ok(Address::Written(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Address, A::Error> {
-                Reference::deserialize(MapAccessDeserializer::new(map)).map(Address::Kept)
-            }
-        }
-        deserializer.deserialize_any(AddressVisitor)
-    }
 }
 
 const NO_ADDRESS: &str = "not the address of a webhook\n\

@@ -27,7 +27,7 @@ pub struct Asked {
     pub plain: Option<PlainText>,
     /// Whether it asks for thinking; `None` where it does not say.
     pub thinks: Option<bool>,
-    /// Whether it may name files; looked for where files belong to tenants.
+    /// Whether it may name files; looked for where files belong to tenants, and where there are fallbacks.
     pub names_files: bool,
     /// Whether it holds what only one account can read; known where there are fallbacks.
     pub bound: bool,
@@ -65,12 +65,9 @@ fn terms_of(envelope: &Envelope<'_>) -> Terms {
     }
 }
 
-/// Tells whether a body names objects of an account, or holds thinking, which may be its account's alone.
-pub(super) fn is_bound(envelope: &Envelope<'_>) -> bool {
-    envelope.thread.is_some()
-        || envelope.container.is_some()
-        || envelope.history.has_thinking
-        || names_files(envelope)
+/// Tells whether a body names objects of an account besides files, or holds thinking, which may be its account's alone.
+pub(super) const fn is_bound(envelope: &Envelope<'_>) -> bool {
+    envelope.thread.is_some() || envelope.container.is_some() || envelope.history.has_thinking
 }
 
 /// Tells whether a body may name files. What a block is called is the upstream's to know, so all of it is searched.

@@ -179,8 +179,10 @@ impl Exchange {
     /// Keeps what later steps need of the body.
     pub fn observe(&mut self, envelope: &Envelope<'_>) {
         self.asked = Asked::of(envelope);
+        let has_fallbacks = !self.snapshot.fallbacks.is_empty();
         // Looked for only where it is asked for: it is one more search of the body.
-        self.asked.bound = !self.snapshot.fallbacks.is_empty() && asked::is_bound(envelope);
+        self.asked.names_files = (self.has_owners() || has_fallbacks) && asked::names_files(envelope);
+        self.asked.bound = has_fallbacks && (self.asked.names_files || asked::is_bound(envelope));
     }
 
     /// Lets go of what sending alone needs, where nothing is sent any more. What a record tells of is copied: any part of a
@@ -241,6 +243,12 @@ impl Exchange {
     #[must_use]
     pub fn has_tenants(&self) -> bool {
         !self.snapshot.config.tenants.is_empty()
+    }
+
+    /// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.
+    #[must_use]
+    pub fn has_owners(&self) -> bool {
+        self.has_tenants() && !matches!(self.snapshot.config.upstream.credential, Credential::Client)
     }
 
     /// Returns the tenant's configuration, where there are tenants.

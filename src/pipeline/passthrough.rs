@@ -31,9 +31,7 @@ pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: In
     }
     match route {
         Route::Models | Route::Model { .. } => listing::models(exchange, route).await,
-        Route::BatchList | Route::FileList if owns_objects(&exchange) => {
-            listing::owned(exchange, route).await
-        }
+        Route::BatchList | Route::FileList if exchange.has_owners() => listing::owned(exchange, route).await,
         _ => send(exchange, route, body).await,
     }
 }
@@ -42,7 +40,7 @@ pub(super) async fn pass(mut exchange: Box<Exchange>, route: Route<'_>, body: In
 async fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal> {
     policy::identify(exchange)?;
     policy::admit(exchange).await?;
-    if let (true, Some((kind, id))) = (owns_objects(exchange), object_of(route)) {
+    if let (true, Some((kind, id))) = (exchange.has_owners(), object_of(route)) {
         policy::owns(exchange, kind, id)?;
     }
     match route {
@@ -62,11 +60,6 @@ async fn allow(exchange: &mut Exchange, route: Route<'_>) -> Result<(), Refusal>
         return reserve::hold_nothing_yet(exchange).await;
     }
     reserve::hold_request(exchange).await
-}
-
-/// Tells whether upstream objects belong to tenants: the upstream sees one account, ours.
-pub(super) fn owns_objects(exchange: &Exchange) -> bool {
-    with_our_credential(exchange) && exchange.has_tenants()
 }
 
 fn with_our_credential(exchange: &Exchange) -> bool {
@@ -196,11 +189,11 @@ pub(super) fn dress_whole(exchange: &Exchange, head: &mut Parts) {
 /// Remembers that the caller's tenant made an object, in memory and in the journal.
 async fn claim(exchange: &Exchange, kind: ObjectType, id: &str) {
     // A batch is written down whoever's credential made it, for what is held for it.
-    if !owns_objects(exchange) && kind != ObjectType::Batch {
+    if !exchange.has_owners() && kind != ObjectType::Batch {
         return;
     }
     let runtime = &exchange.tercet.runtime;
-    if owns_objects(exchange) {
+    if exchange.has_owners() {
         runtime.ownership.claim(kind, id, exchange.tenant());
     }
     let record = ObjectRecord {

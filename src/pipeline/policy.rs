@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use http::{HeaderMap, HeaderName, header};
 
 use super::exchange::Exchange;
-use super::{asked, charge, visitor};
+use super::{charge, visitor};
 use crate::budget::Estimate;
 use crate::classify::{self, RequestHints};
-use crate::config::Credential;
 use crate::journal::ObjectType;
 use crate::limit::Full;
 use crate::store::Claim;
@@ -89,11 +88,10 @@ async fn look(exchange: &Exchange, claims: &[Claim]) -> Result<(), Refusal> {
 }
 
 /// Refuses to touch upstream objects of another tenant.
-pub(super) fn own(exchange: &mut Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
-    if matches!(exchange.snapshot.config.upstream.credential, Credential::Client) || !exchange.has_tenants() {
+pub(super) fn own(exchange: &Exchange, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    if !exchange.has_owners() {
         return Ok(());
     }
-    exchange.asked.names_files = asked::names_files(envelope);
     let owns = |kind, id: &str| owns(exchange, kind, id);
     if let Some(container) = envelope.container.as_deref().filter(|id| !id.is_empty()) {
         owns(ObjectType::Container, container)?;

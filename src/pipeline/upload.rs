@@ -60,7 +60,8 @@ impl Upload {
 
     /// Passes a batch of at most 256 MB, the API's own limit.
     pub(super) fn batch(inner: Incoming, exchange: &Exchange) -> Self {
-        let owner = super::passthrough::owns_objects(exchange)
+        let owner = exchange
+            .has_owners()
             .then(|| Owner { tercet: Arc::clone(&exchange.tercet), tenant: exchange.tenant().to_owned() });
         let holding = exchange.holding.clone();
         Self { owner, holding, ..Self::new(inner, exchange, Some(BatchRewriter::default()), BATCH_MAX_BYTES) }
