@@ -217,8 +217,10 @@ async fn add_up(process: &Process, folder: &std::path::Path, upstream: &Upstream
         let Some(billed) = bill.get(record["upstream_request_id"].as_str().unwrap_or("")) else { continue };
         let charged = record["cost_nanousd"].as_u64().unwrap();
         known += 1;
+        let left = record["outcome"] == "client_aborted";
         match record["usage_source"].as_str() {
-            Some("upstream") => assert_eq!(charged, *billed, "{record}"),
+            // This upstream bills whoever it could not write to the end for the share it wrote, though it told all before.
+            Some("upstream") if !left => assert_eq!(charged, *billed, "{record}"),
             _ => assert!(charged >= *billed, "billed {billed}: {record}"),
         }
     }
