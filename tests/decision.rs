@@ -17,8 +17,11 @@ use tercet::workload::{Fingerprints, Outcome, Workloads, weigh};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+/// A request of so many bytes.
+type Shape = fn(usize) -> Value;
+
 /// Where the bytes of a long request stand.
-const SHAPES: [(&str, fn(usize) -> Value); 4] =
+const SHAPES: [(&str, Shape); 4] =
     [("text", long_text), ("system", long_system), ("turns", many_turns), ("tool", long_tool)];
 
 fn words(bytes: usize) -> String {
@@ -34,7 +37,7 @@ fn long_system(bytes: usize) -> Value {
 }
 
 fn many_turns(bytes: usize) -> Value {
-    let role = |at: usize| if at % 2 == 0 { "user" } else { "assistant" };
+    let role = |at: usize| if at.is_multiple_of(2) { "user" } else { "assistant" };
     let turn = |at: usize| json!({ "role": role(at), "content": words(600) });
     json!({ "messages": (0..bytes / 600 / 2 * 2 + 1).map(turn).collect::<Vec<_>>() })
 }
