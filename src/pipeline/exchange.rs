@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
 
 use super::asked::{self, Asked};
@@ -365,12 +365,6 @@ impl Exchange {
             .take(TAGS_MAX)
             .map(|tag| tag.chars().take(TAG_CHARACTERS_MAX).collect())
             .collect()
-    }
-
-    /// Tells whether nothing but the connection's end marks the end of an answer with these headers.
-    #[must_use]
-    pub fn close_delimited(&self, answer: &HeaderMap) -> bool {
-        !answer.contains_key(header::CONTENT_LENGTH) && !answer.contains_key(header::TRANSFER_ENCODING)
     }
 }
 

@@ -59,7 +59,7 @@ impl Watch {
             decoder: Decoder::for_encoding(encoding),
             keeping: keeping.filter(|_| success).map(|keeping| keeping.describe(&head.headers)),
             ended: false,
-            close_delimited: exchange.close_delimited(&head.headers) && streamed,
+            close_delimited: is_close_delimited(&head.headers) && streamed,
             exchange,
         }
     }
@@ -129,6 +129,11 @@ impl Watch {
     pub(super) fn into_parts(self) -> (Box<Exchange>, Metered, Option<Box<Keeping>>) {
         (self.exchange, self.meter.finish(), self.keeping)
     }
+}
+
+/// Tells whether nothing but the connection's end marks the end of an answer with these headers.
+fn is_close_delimited(answer: &HeaderMap) -> bool {
+    !answer.contains_key(header::CONTENT_LENGTH) && !answer.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Tells whether a header's value starts so.
