@@ -3,7 +3,7 @@
 //! Requests go out over a pool of kept HTTP/1.1 connections, plain or TLS. One second attempt is made, and
 //! only where the first met a kept connection that had gone stale: reused, with no byte of an answer read.
 //! Redirects are handed back as they are, never followed; interim answers (1xx) are skipped, 101 is a failure. Answers are
-//! read strictly: one whose end could be told in two ways is a failure ([`incoming`]).
+//! read strictly: one whose end could be told in two ways is a failure (`incoming`).
 //! What to send and what a failure means for the caller is decided by the pipeline; nothing here reads a body.
 //!
 //! Limits: 1024 idle connections, 60 s idle each; an answer's head 256 KiB and 100 headers.
