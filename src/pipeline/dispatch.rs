@@ -92,6 +92,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_is_small_enough_to_be_moved() {
         let bytes = size(handle);
-        assert!(bytes <= 3_072, "{bytes}");
+        assert!(bytes <= 1_536, "{bytes}");
     }
 }

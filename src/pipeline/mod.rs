@@ -80,7 +80,8 @@ pub use warn::take_for_told;
 ///
 /// Returns the upstream's answer byte for byte, a kept or shared one, or a refusal in the API's shape; never an error.
 pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
-    let (body, mut ready) = match prepare(&mut exchange, body).await {
+    // Boxed, as is each long wait below: this future is moved several times, and a thousand of it may wait in a join.
+    let (body, mut ready) = match Box::pin(prepare(&mut exchange, body)).await {
         Ok(prepared) => prepared,
         Err(refusal) => return finish::refuse(exchange, &refusal).await,
     };
@@ -93,15 +94,7 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
                 Ok(response) => break response,
                 Err(unanswered) => unanswered,
             },
-            Ready::Send(body, keeping, spare) => {
-                break match forward::cross(exchange, body, keeping).await {
-                    Ok(forwarded) => match spare {
-                        Some(spare) => Box::pin(escalate::answer(forwarded, *spare)).await,
-                        None => relay::relay(forwarded).await,
-                    },
-                    Err(refused) => refused,
-                };
-            }
+            Ready::Send(body, keeping, spare) => break Box::pin(send(exchange, body, keeping, spare)).await,
         };
         waited_for += 1;
         ready = match Box::pin(again(&mut exchange, &body, waited_for >= JOINED_MAX)).await {
@@ -110,6 +103,22 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
         };
     };
     guarding::restored(restoring, response)
+}
+
+/// Asks the upstream, and hands its answer on.
+async fn send(
+    exchange: Box<Exchange>,
+    body: RequestBody,
+    keeping: Option<Box<Keeping>>,
+    spare: Option<Box<Spare>>,
+) -> Response<Reply> {
+    match forward::cross(exchange, body, keeping).await {
+        Ok(forwarded) => match spare {
+            Some(spare) => Box::pin(escalate::answer(forwarded, *spare)).await,
+            None => relay::relay(forwarded).await,
+        },
+        Err(refused) => refused,
+    }
 }
 
 /// How a request that was let through is answered.
@@ -135,8 +144,7 @@ async fn prepare(exchange: &mut Exchange, body: Incoming) -> Result<(Bytes, Read
     }
     let envelope = read::scan(exchange, &body)?;
     place(exchange, &envelope).await?;
-    // Boxed: of all waits this holds the most, and the whole future is moved several times.
-    let ready = Box::pin(arrange(exchange, &envelope, &body, false)).await?;
+    let ready = arrange(exchange, &envelope, &body, false).await?;
     Ok((body, ready))
 }
 
