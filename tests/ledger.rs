@@ -223,7 +223,7 @@ async fn copies_agree(house: &House, engine: &Engine, records: &[Value]) {
         let mine: Vec<Value> = records.iter().filter(|record| record["tenant"] == tenant).cloned().collect();
         let spent = sum(&mine, "cost_nanousd");
         let query = Query { tenant: Some(tenant.to_owned()), ..Query::default() };
-        let summed = Sums::answer(&data, &query).unwrap().totals;
+        let summed = Sums::answer(&data, &query, None).unwrap().totals;
         assert_eq!((summed.cost.0, summed.requests), (spent, mine.len() as u64), "sums.sqlite, {tenant}");
         for (table, count) in [("requests FINAL", "count()"), ("hourly", "sum(requests)")] {
             let question = format!(

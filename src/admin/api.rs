@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -83,9 +83,15 @@ pub(super) async fn readyz(State(state): State<AdminState>) -> Result<Json<Value
     }
 }
 
-pub(super) async fn metrics(State(state): State<AdminState>) -> Result<Response, Problem> {
-    let text = blocking(&state, |sources| (sources.metrics)()).await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+pub(super) async fn metrics(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let reads_openmetrics =
+        accepted.split(',').any(|one| one.trim().starts_with("application/openmetrics-text"));
+    let page = blocking(&state, move |sources| (sources.metrics)(reads_openmetrics)).await?;
+    Ok(([(header::CONTENT_TYPE, page.content_type)], page.text).into_response())
 }
 
 pub(super) async fn usage(

@@ -38,6 +38,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
+use crate::telemetry::Exposition;
 
 pub use api::{Explained, UsageQuery};
 pub use change::{Asked, Change, ChangeQuery, Changed};
@@ -53,8 +54,8 @@ pub use spend_limit::{Member, MemberQuery, PERIODS, Scope as LimitScope, SpendLi
 pub struct Sources {
     /// Sums of the journal, in the shape of the usage route.
     pub usage: Box<dyn Fn(UsageQuery) -> Result<Value, Problem> + Send + Sync>,
-    /// The text of `/metrics`.
-    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// `/metrics`, given whether OpenMetrics is read.
+    pub metrics: Box<dyn Fn(bool) -> Exposition + Send + Sync>,
     /// Whether requests should be sent here; the reason where not.
     pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Tenants with their ceilings.

@@ -277,6 +277,22 @@ async fn a_source_that_panics_is_an_error_and_not_the_end() {
     assert_eq!(call(&mut router, request("GET /metrics", &[])).await.status, 200);
 }
 
+#[tokio::test]
+async fn metrics_come_in_openmetrics_where_that_is_accepted() {
+    let mut router = router(sources(overview()), access(None), clock());
+    for (accept, form) in [
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text",
+        ),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("*/*", "text/plain"),
+    ] {
+        let answer = call(&mut router, request("GET /metrics", &[("accept", accept)])).await;
+        assert_eq!(answer.headers["content-type"], form, "{accept}");
+    }
+}
+
 #[test]
 fn hostile_names_are_shown_harmlessly() {
     let hostile = "\"><script>alert(1)</script><img src=x onerror=y>'";

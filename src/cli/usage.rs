@@ -133,7 +133,7 @@ fn kept_sums(path: &Path, asked: &Usage, selection: &Selection) -> Option<Picked
         Part::Session | Part::Tag => None,
     });
     let Selection { tenant, user, model, from, to } = selection.clone();
-    view::Sums::answer(path, &Query { tenant, user, model, from, to, by: by.collect::<Option<_>>()? })
+    view::Sums::answer(path, &Query { tenant, user, model, from, to, by: by.collect::<Option<_>>()? }, None)
 }
 
 /// The table for people; of tokens in the shape of `ccusage`.

@@ -64,6 +64,7 @@ pub fn describe(config: &Config) -> Value {
         "telemetry": {
             "log": match config.telemetry.log { LogFormat::Json => "json", LogFormat::Text => "text" },
             "series_max": config.telemetry.series_max,
+            "exemplars": config.telemetry.exemplars,
             "otlp": config.telemetry.otlp.as_ref().map(|otlp| otlp.url.to_string()),
         },
         "tenants": tenants,

@@ -275,6 +275,7 @@ pub(super) struct Guard {
 pub(super) struct Telemetry {
     pub(super) log: Option<Text<LogFormat>>,
     pub(super) series_max: Given<Count>,
+    pub(super) exemplars: Option<bool>,
     pub(super) otlp: Given<String>,
 }
 

@@ -22,6 +22,8 @@ pub struct Telemetry {
     pub log: LogFormat,
     /// Most series of all metrics together; default 20,000.
     pub series_max: usize,
+    /// Whether durations carry the traces they were of, for who scrapes OpenMetrics; default no.
+    pub exemplars: bool,
     /// Who is told by OTLP; nobody by default, and in builds without the feature `otlp`.
     pub otlp: Option<Otlp>,
 }
@@ -41,6 +43,7 @@ pub(super) fn telemetry(check: &mut Check<'_>, file: &schema::Telemetry) -> Tele
     Telemetry {
         log: text(file.log.as_ref(), LogFormat::Json),
         series_max: check.size(file.series_max.as_ref(), 20_000),
+        exemplars: file.exemplars.unwrap_or(false),
         otlp: otlp(check, file.otlp.as_ref()),
     }
 }

@@ -55,7 +55,8 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
     let batches = Batches::default();
     hold_again(&batches, &past, (&snapshot.directory, &accounts), held, clock.instant());
     let metrics = Metrics::new(snapshot.config.telemetry.series_max)
-        .map_err(|error| StartProblem::Metrics(error.to_string()))?;
+        .map_err(|error| StartProblem::Metrics(error.to_string()))?
+        .with_exemplars(snapshot.config.telemetry.exemplars);
     let runtime = Runtime {
         retries: Retries::default(),
         accounts,

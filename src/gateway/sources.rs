@@ -49,7 +49,7 @@ pub(super) fn sources(tercet: &Arc<Tercet>, control: &Arc<Control>) -> Sources {
     let (control, changing, expiring) = (Arc::clone(control), Arc::clone(control), Arc::clone(control));
     Sources {
         usage: Box::new(move |query| self::usage(&usage, query)),
-        metrics: Box::new(move || metrics.runtime.metrics.render()),
+        metrics: Box::new(move |reads_openmetrics| metrics.runtime.metrics.expose(reads_openmetrics)),
         ready: Box::new(move || self::ready(&ready)),
         tenants: Box::new(move || self::tenants(&tenants)),
         keys: Box::new(move || self::keys(&keys)),
@@ -89,8 +89,9 @@ fn usage(tercet: &Tercet, query: UsageQuery) -> Result<Value, Problem> {
     let query = Query { tenant, user, model, from, to, by: by? };
     let rollup = &tercet.runtime.rollup;
     // Hours of more than two days ago are not in memory any more, but in the database beside the journal.
-    let by_the_hour =
-        (!rollup.is_exact(&query)).then(|| view::Sums::answer_hours(tercet.runtime.journal.path(), &query));
+    let believed = Some(tercet.runtime.copies.sums_inode.load(Ordering::Relaxed));
+    let by_the_hour = (!rollup.is_exact(&query))
+        .then(|| view::Sums::answer_hours(tercet.runtime.journal.path(), &query, believed));
     let report =
         by_the_hour.flatten().map_or_else(|| rollup.query(&query), |picked| picked.report(&query.by));
     serde_json::to_value(report).map_err(|error| Problem::Internal(error.to_string()))

@@ -1,6 +1,7 @@
 //! Keeps the database of sums up with the journal, in the background: what fails here delays no request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,9 +27,11 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
             let added = catch_up(&tercet, kept.take(), is_end).await;
             match added {
                 Ok((sums, seq)) => {
+                    tercet.runtime.copies.sums_inode.store(sums.inode(), Ordering::Relaxed);
                     (kept, behind, told) = (Some(sums), seq, false);
                 }
                 Err(failure) => {
+                    tercet.runtime.copies.sums_inode.store(0, Ordering::Relaxed);
                     tercet.runtime.copies.sums.failed(tercet.runtime.clock.now());
                     // Said once: a disk without room would say it every time.
                     if !std::mem::replace(&mut told, true) {

@@ -12,7 +12,9 @@ use crate::guard::Finds;
 use crate::journal::{self, Entry, ExchangeRecord, GuardFind, Line, ToolCall};
 use crate::money::NanoUsd;
 use crate::route::{Origin, RouteDecision};
-use crate::telemetry::{self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Metrics, Phase, ToolUse};
+use crate::telemetry::{
+    self, CostParts, ExchangeFacts, LimitDecision, LimitKind, Metrics, Phase, ToolUse, TraceFacts,
+};
 use crate::wire::error::Refusal;
 use crate::wire::headers;
 use crate::wire::json::Json;
@@ -137,6 +139,7 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
         cache_saved: record.cache_saved_nanousd,
         cache: decision.map(|_| cache_result(exchange.cache)),
         reason: decision.and_then(|decision| decision.reasons.first()).map(|reason| reason.code),
+        trace: trace(exchange, &record),
         mode: exchange.mode(),
         unpriced: bill.unpriced,
         tools: &tools,
@@ -201,6 +204,7 @@ fn publish_aside(
         cache_saved: NanoUsd::ZERO,
         cache: None,
         reason: None,
+        trace: None,
         mode: Mode::Off,
         unpriced,
         tools: &[],
@@ -218,6 +222,14 @@ fn publish_aside(
             tracing::error!(%request_id, %failure, "journal record not written yet");
         }
     });
+}
+
+/// Returns the trace of an exchange where metrics keep it and somebody has it: its client, or who is told by OTLP.
+fn trace(exchange: &Exchange, record: &ExchangeRecord) -> Option<TraceFacts> {
+    let is_told = record.traceparent.is_some() || exchange.snapshot.config.telemetry.otlp.is_some();
+    let is_kept = is_told && exchange.tercet.runtime.metrics.keeps_exemplars();
+    let trace_id = is_kept.then(|| record.trace()).flatten()?.trace_id;
+    Some(TraceFacts { trace_id, at: record.settled_at })
 }
 
 /// Logs a refusal that gets no record.

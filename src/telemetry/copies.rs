@@ -11,6 +11,8 @@ use super::readings::CopyReading;
 pub struct Copies {
     /// The database of sums beside the journal.
     pub sums: Copied,
+    /// The inode of that database's file while its writer, who read it whole, is at it; else 0, which is no file's.
+    pub sums_inode: AtomicU64,
     /// The copy of the exchanges in ClickHouse.
     pub clickhouse: Copied,
     /// What is told by OTLP.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::exemplar::TraceFacts;
 use crate::config::Mode;
 use crate::money::NanoUsd;
 use crate::tier::Tier;
@@ -263,6 +264,8 @@ pub struct ExchangeFacts<'a> {
     pub cache: Option<CacheResult>,
     /// The decisive reason code of the route; `None` where nothing was decided.
     pub reason: Option<&'a str>,
+    /// Where in a trace it was; `None` where it was in none that is kept.
+    pub trace: Option<TraceFacts>,
     /// The routing mode in force.
     pub mode: Mode,
     /// Whether the model had no price of its own.

@@ -16,6 +16,7 @@ use prometheus::{
 };
 use prometheus::{Registry, Result};
 
+use super::exemplar::Timed;
 use super::table::{FREE_LABELS, Kind, Row};
 
 /// Counts the series of all families together.
@@ -145,6 +146,13 @@ impl Family<Histogram> {
         let options = HistogramOpts::from(options(row)).buckets(bounds.to_vec());
         let vec = registered(HistogramVec::new(options, row.labels)?, registry)?;
         Ok(Self::new(row, cap, move |values| vec.get_metric_with_label_values(values).ok()))
+    }
+}
+
+impl Family<Timed> {
+    pub(super) fn timed(row: &'static Row, cap: &Arc<SeriesCap>, registry: &Registry) -> Result<Self> {
+        let Family { cap, make, .. } = Family::<Histogram>::histogram(row, cap, registry)?;
+        Ok(Self::new(row, &cap, move |values| make(values).map(|histogram| Timed::new(row, histogram))))
     }
 }
 

@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
+use super::exemplar::Timed;
 use super::facts::{
     AttemptResult, CacheResult, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome, Phase,
     SampleResult,
@@ -27,7 +28,7 @@ pub struct Metrics {
     pub(super) registry: Registry,
     pub(super) cap: Arc<SeriesCap>,
     requests: Family<IntCounter>,
-    durations: Family<Histogram>,
+    pub(super) durations: Family<Timed>,
     first_token: Family<Histogram>,
     per_token: Family<Histogram>,
     overhead: Vec<Option<Histogram>>,
@@ -60,6 +61,7 @@ pub struct Metrics {
     reload_time: IntGauge,
     pub(super) policy_version: Mutex<String>,
     pub(super) source: OnceLock<Source>,
+    pub(super) keeps_exemplars: bool,
     cells: DashMap<Box<str>, Arc<Cells>, RandomState>,
 }
 
@@ -70,7 +72,7 @@ struct Cells {
     tokens: [Option<IntCounter>; 5],
     cost: [Option<IntCounter>; 6],
     baseline: [Option<IntCounter>; 2],
-    durations: [OnceLock<Option<Histogram>>; 2],
+    durations: [OnceLock<Option<Timed>>; 2],
     first_token: Option<Histogram>,
     per_token: Option<Histogram>,
 }
@@ -112,7 +114,7 @@ impl Metrics {
         let scores = histogram(table::SCORE)?;
         let metrics = Self {
             requests: counter(table::REQUESTS)?,
-            durations: histogram(table::DURATION)?,
+            durations: Family::timed(table::DURATION, &cap, &registry)?,
             first_token: histogram(table::FIRST_TOKEN)?,
             per_token: histogram(table::PER_TOKEN)?,
             overhead: Phase::ALL.iter().map(|phase| overhead.cell(&[phase.name()])).collect(),
@@ -149,12 +151,25 @@ impl Metrics {
             reload_time: single_gauge(table::RELOAD_TIME)?,
             policy_version: Mutex::default(),
             source: OnceLock::new(),
+            keeps_exemplars: false,
             cells: DashMap::default(),
             cap,
             registry,
         };
         metrics.expect_rare();
         Ok(metrics)
+    }
+
+    /// Keeps the trace that fell last into each bucket of the durations, for who reads OpenMetrics.
+    #[must_use]
+    pub fn with_exemplars(self, keeps_exemplars: bool) -> Self {
+        Self { keeps_exemplars, ..self }
+    }
+
+    /// Says whether traces of exchanges are kept.
+    #[must_use]
+    pub const fn keeps_exemplars(&self) -> bool {
+        self.keeps_exemplars
     }
 
     /// Sets where budgets, reservations and the journal's counts are read at each scrape; the first call counts.
@@ -209,7 +224,9 @@ impl Metrics {
         if let Some(time) = facts.duration {
             let duration = cells.durations[usize::from(facts.stream)]
                 .get_or_init(|| self.durations.cell(&[facts.tenant, tier, stream]));
-            observe(duration.as_ref(), time);
+            if let Some(duration) = duration {
+                duration.observe(time, facts.trace);
+            }
         }
         record_pace(facts, &cells);
         self.record_spending(facts, &cells);

@@ -9,6 +9,7 @@
 pub mod logs;
 
 mod copies;
+mod exemplar;
 mod facts;
 mod family;
 mod metrics;
@@ -19,6 +20,7 @@ mod sink;
 mod table;
 
 pub use copies::{Copied, Copies};
+pub use exemplar::TraceFacts;
 pub use facts::{
     AttemptResult, CacheResult, CostParts, ExchangeFacts, LimitDecision, LimitKind, Mechanism, Outcome,
     Phase, SampleResult, ToolUse, UpstreamLimit, Window,
@@ -29,5 +31,6 @@ pub use readings::{
     AtStakeReading, BudgetReading, ContentReading, CopyReading, JournalReading, LimitReading, Readings,
     RedisReading, SharingReading,
 };
+pub use render::Exposition;
 pub use sink::flush;
 pub use table::{Kind, Row, TABLE, markdown};

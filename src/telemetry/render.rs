@@ -1,4 +1,4 @@
-//! Writes `/metrics` in the Prometheus text format, version 0.0.4.
+//! Writes `/metrics` in the Prometheus text format, version 0.0.4, or in OpenMetrics.
 //!
 //! Rows come in the table's order, each with its help and type even while it has no series, so that names can
 //! be found on an idle gateway. Money is written from the integer, never through a float.
@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, TextEncoder};
 
+use super::exemplar;
 use super::family::Family;
 use super::metrics::Metrics;
 use super::outbox::OutboxReading;
@@ -22,9 +23,24 @@ use super::table::{self, Row, TABLE};
 use crate::money::NanoUsd;
 
 impl Metrics {
+    /// Returns `/metrics` as a scraper wants it: in OpenMetrics where it reads that and there are exemplars, which the
+    /// other form has no place for.
+    #[must_use]
+    pub fn expose(&self, reads_openmetrics: bool) -> Exposition {
+        if reads_openmetrics && self.keeps_exemplars {
+            let text = exemplar::to_openmetrics(&self.page(true));
+            return Exposition { content_type: OPENMETRICS, text };
+        }
+        Exposition { content_type: TEXT, text: self.render() }
+    }
+
     /// Returns the text of `/metrics`.
     #[must_use]
     pub fn render(&self) -> String {
+        self.page(false)
+    }
+
+    fn page(&self, with_exemplars: bool) -> String {
         let readings = self.source.get().map(|read| read()).unwrap_or_default();
         let mut by_tenant: HashMap<&str, Samples> =
             BY_TENANT.iter().map(|row| (row.name, of_tenants(row, &readings))).collect();
@@ -34,7 +50,14 @@ impl Metrics {
         let mut page = String::with_capacity(64 * 1024);
         for row in TABLE {
             if let Some(family) = gathered.remove(row.name) {
-                let _ = TextEncoder::new().encode_utf8(&[family], &mut page);
+                let start = page.len();
+                let _ = TextEncoder::new().encode_utf8(std::slice::from_ref(&family), &mut page);
+                if with_exemplars && row.name == table::DURATION.name {
+                    let told =
+                        exemplar::put_behind(page.get(start..).unwrap_or_default(), &family, &self.durations);
+                    page.truncate(start);
+                    page.push_str(&told);
+                }
                 continue;
             }
             let _ =
@@ -86,6 +109,18 @@ impl Metrics {
         }
     }
 }
+
+/// `/metrics`, and what it is written in.
+#[derive(Clone, Debug)]
+pub struct Exposition {
+    /// Its `content-type`.
+    pub content_type: &'static str,
+    /// The page.
+    pub text: String,
+}
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Label values and the value.
 type Samples = Vec<(Vec<String>, String)>;

@@ -315,7 +315,8 @@ const INTRODUCTION: &str = "# Metrics
 
 Written by `UPDATE=1 cargo test --lib telemetry`; do not edit.
 
-`GET /metrics` on the admin listener answers in the Prometheus text format. Sums are kept as integers; money is
+`GET /metrics` on the admin listener answers in the Prometheus text format; with `telemetry.exemplars`, who accepts OpenMetrics gets
+that, in which each bucket of `tercet_request_duration_seconds` names the last trace that fell into it. Sums are kept as integers; money is
 kept in nano-dollars and written in dollars with nine decimals. No label holds a user, a key, a session, a path
 or text of a prompt. Past three quarters of `telemetry.series_max` a new label set has its open labels (`tenant`,
 `model`, `tool`, `family`, `reason`, `found`) folded to `_other`, which `tercet_metric_series_dropped_total` counts; the last

@@ -103,7 +103,7 @@ fn config(tenants: BTreeMap<String, Tenant>) -> Config {
         guards: Vec::new().into(),
         redaction_key: None,
         tenants,
-        telemetry: Telemetry { log: LogFormat::Json, series_max: 1, otlp: None },
+        telemetry: Telemetry { log: LogFormat::Json, series_max: 1, exemplars: false, otlp: None },
         catalog: None,
         version: String::new(),
         source: Source::default(),

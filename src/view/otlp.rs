@@ -65,23 +65,13 @@ fn is_message(record: &ExchangeRecord) -> bool {
 
 /// Returns the span of an exchange; `None` where its client does not want one.
 fn span(record: &ExchangeRecord) -> Option<Span> {
-    let own = blake3::hash(record.request_id.as_str().as_bytes());
-    let own = own.as_bytes();
-    let (mut trace_id, mut parent) = (own[..16].to_vec(), Vec::new());
-    if let Some(given) = &record.traceparent {
-        let parts: Vec<&str> = given.split('-').collect();
-        let [_, trace, span, flags] = parts.as_slice() else { return None };
-        if u8::from_str_radix(flags, 16).ok()? & 1 == 0 {
-            return None;
-        }
-        (trace_id, parent) = (bytes_of(trace)?, bytes_of(span)?);
-    }
+    let trace = record.trace()?;
     let start = u64::try_from(record.timestamp.as_nanosecond()).ok()?;
     let failed = record.outcome != Outcome::Ok;
     Some(Span {
-        trace_id,
-        span_id: own[16..24].to_vec(),
-        parent_span_id: parent,
+        trace_id: trace.trace_id.to_vec(),
+        span_id: trace.span_id.to_vec(),
+        parent_span_id: trace.parent.map(Vec::from).unwrap_or_default(),
         name: format!("chat {}", record.requested_model),
         kind: SpanKind::Server.into(),
         start_time_unix_nano: start,
@@ -164,11 +154,6 @@ fn count(name: &str, count: u64) -> KeyValue {
 fn list_of(name: &str, texts: Vec<String>) -> KeyValue {
     let values = texts.into_iter().map(|text| AnyValue { value: Some(Value::StringValue(text)) });
     value(name, Value::ArrayValue(ArrayValue { values: values.collect() }))
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-    (0..hex.len()).step_by(2).map(pair).collect()
 }
 
 /// What the newest names have no place for: the provider says it.

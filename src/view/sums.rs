@@ -244,18 +244,26 @@ impl Sums {
         self.path.metadata().map_or(true, |found| found.ino() != self.inode)
     }
 
+    /// Returns the inode of the file, which was read whole and believed when it was opened.
+    #[must_use]
+    pub const fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// Likewise, for the whole hours that the times asked for lie in.
     #[must_use]
-    pub fn answer_hours(journal: &Path, query: &Query) -> Option<Picked> {
-        Self::answer(journal, &by_the_hour(query))
+    pub fn answer_hours(journal: &Path, query: &Query, believed: Option<u64>) -> Option<Picked> {
+        Self::answer(journal, &by_the_hour(query), believed)
     }
 
     /// Answers `query` from the sums and the journal's records behind them; `None` where these do not tell.
     ///
     /// That is where there are no sums, where they cannot be trusted, or do not belong to the journal at `journal`, and
-    /// where the times asked for are not whole hours. Nothing is written.
+    /// where the times asked for are not whole hours. Nothing is written. All of it is read to believe it, which takes
+    /// a second or two where it is full, but where its inode is the `believed` one: that of [`Self::inode`] of a writer
+    /// that is still at it.
     #[must_use]
-    pub fn answer(journal: &Path, query: &Query) -> Option<Picked> {
+    pub fn answer(journal: &Path, query: &Query, believed: Option<u64>) -> Option<Picked> {
         if !is_by_the_hour(query) {
             return None;
         }
@@ -263,12 +271,15 @@ impl Sums {
         if !path.exists() {
             return None;
         }
+        let is_believed = believed.is_some() && path.metadata().ok().map(|found| found.ino()) == believed;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let told = Connection::open_with_flags(&path, flags).map_err(SumsFailure::from);
         let told = told.and_then(|mut connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             let reading = connection.transaction()?;
-            schema::believe(&reading)?;
+            if !is_believed {
+                schema::believe(&reading)?;
+            }
             let standing = schema::standing(&reading)?;
             let mut picked = schema::pick(&reading, query)?;
             let mut reader = Reader::at(journal, standing.place);

@@ -34,6 +34,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -57,6 +58,14 @@ impl Prometheus {
         let answer = answer.json();
         let Some(result) = answer["data"]["result"].as_array() else { return Err(answer.to_string()) };
         Ok(result.iter().map(read).collect())
+    }
+
+    /// Returns the exemplars it keeps of a metric, of the last hour.
+    pub async fn exemplars(&self, metric: &str) -> Vec<Value> {
+        let path = format!("/api/v1/query_exemplars?query={metric}&start=0&end=9999999999");
+        let answer = get(&self.url, "", &path).await.json();
+        let series = answer["data"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        series.iter().flat_map(|one| one["exemplars"].as_array().unwrap()).cloned().collect()
     }
 
     /// Waits until a query's answer is as wanted, half a minute at most.

@@ -11,7 +11,10 @@ pub(super) fn sources(shown: Overview) -> Sources {
                 json!({"tenant": query.tenant, "from": time(query.from), "to": time(query.to), "by": query.by}),
             )
         }),
-        metrics: Box::new(|| "tercet_panics_total 0\n".to_owned()),
+        metrics: Box::new(|reads_openmetrics| Exposition {
+            content_type: if reads_openmetrics { "application/openmetrics-text" } else { "text/plain" },
+            text: "tercet_panics_total 0\n".to_owned(),
+        }),
         ready: Box::new(|| Ok(())),
         tenants: Box::new(|| json!([])),
         keys: Box::new(|| json!([])),

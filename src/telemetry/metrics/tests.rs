@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::exemplar::TraceFacts;
 use super::super::facts::{CostParts, ToolUse, Window};
 use super::super::outbox::OutboxReading;
 use super::super::readings::{
@@ -34,6 +35,7 @@ fn facts<'a>(tenant: &'a str, model: &'a str) -> ExchangeFacts<'a> {
         cache_saved: NanoUsd::ZERO,
         cache: Some(CacheResult::Miss),
         reason: Some("title"),
+        trace: None,
         mode: Mode::Enforce,
         unpriced: false,
         tools: &[],
@@ -304,4 +306,60 @@ fn the_documentation_lists_every_metric() {
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(written, markdown(), "run `UPDATE=1 cargo test --lib telemetry`");
+}
+
+fn exemplified() -> Metrics {
+    let metrics = Metrics::new(20_000).unwrap().with_exemplars(true);
+    let trace = |first: u8, at: i64| {
+        Some(TraceFacts { trace_id: [first; 16], at: Timestamp::from_millisecond(at).unwrap() })
+    };
+    for (tenant, seconds, trace) in [
+        ("acme", 1.5, trace(0xab, 1_000_001)),
+        ("acme", 2.5, trace(0xcd, 2_000_500)),
+        ("acme", 1_000.0, trace(0xef, 3_000_000)),
+        ("beta\"s", 0.01, trace(0x12, 4_000_000)),
+        ("gamma", 0.01, None),
+    ] {
+        let duration = Some(Duration::from_secs_f64(seconds));
+        metrics.record_exchange(&ExchangeFacts { duration, trace, ..facts(tenant, "haiku-5") });
+    }
+    metrics
+}
+
+#[test]
+fn a_bucket_names_the_last_trace_that_fell_into_it_and_no_other() {
+    let page = exemplified().expose(true);
+    assert_eq!(page.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let of = |trace: &str| {
+        let lines: Vec<&str> = page.text.lines().filter(|line| line.contains(trace)).collect();
+        assert_eq!(lines.len(), 1, "{trace}: {lines:?}");
+        lines[0].to_owned()
+    };
+    // 1.5 s was replaced: 2.5 s lies in the same bucket, whose bound it equals.
+    assert!(!page.text.contains(&"ab".repeat(16)));
+    let line = of(&"cd".repeat(16));
+    assert!(line.contains("tenant=\"acme\"") && line.contains("le=\"2.5\"} 2 # {trace_id="), "{line}");
+    assert!(line.ends_with("} 2.5 2000.500"), "{line}");
+    assert!(of(&"ef".repeat(16)).contains("le=\"+Inf\"} 3 # "), "beyond the last bound");
+    assert!(of(&"12".repeat(16)).contains("tenant=\"beta\\\"s\""), "each at its own series");
+    assert_eq!(page.text.matches(" # {").count(), 3);
+}
+
+#[test]
+fn openmetrics_says_the_same_as_the_text_format() {
+    let metrics = exemplified();
+    let (text, page) = (metrics.render(), metrics.expose(true).text);
+    let samples = |page: &str| {
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&text), samples(&page));
+    assert!(page.ends_with("\n# EOF\n") && page.matches("# EOF").count() == 1);
+    let mut families: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert_eq!(families.len(), TABLE.len());
+    assert!(families.iter().all(|name| !name.ends_with("_total")), "a counter's family has no suffix");
+    families.sort_unstable();
+    families.dedup();
+    assert_eq!(families.len(), TABLE.len(), "names clash without their suffix");
 }

@@ -69,7 +69,7 @@ fn what_comes_from_memory_and_what_is_read_count_each_record_once() {
     assert_eq!(sums.add_gathered(&journal).unwrap().unwrap().exchanges, 0);
     drop(sums);
     let query = Query { by: vec![By::User], ..Query::default() };
-    assert_eq!(Sums::answer(folder.path(), &query).unwrap(), expected(&records, &query));
+    assert_eq!(Sums::answer(folder.path(), &query, None).unwrap(), expected(&records, &query));
 }
 
 fn some(count: usize) -> Vec<ExchangeRecord> {
@@ -109,7 +109,7 @@ fn filled(count: usize) -> (TempDir, Vec<ExchangeRecord>) {
 /// The database tells what the records do, and without any it would tell nothing.
 fn tells(folder: &TempDir, records: &[ExchangeRecord]) {
     for query in queries() {
-        assert_eq!(Sums::answer(folder.path(), &query), Some(expected(records, &query)), "{query:?}");
+        assert_eq!(Sums::answer(folder.path(), &query, None), Some(expected(records, &query)), "{query:?}");
     }
 }
 
@@ -164,13 +164,29 @@ fn what_was_tampered_with_is_made_anew() {
         let (folder, records) = filled(12);
         damage(&Sums::file(folder.path()));
         if what != "emptied" {
-            assert_eq!(Sums::answer(folder.path(), &Query::default()), None, "{what}");
+            assert_eq!(Sums::answer(folder.path(), &Query::default(), None), None, "{what}");
         }
         let (mut sums, distrusted) = Sums::open_or_begin(folder.path()).unwrap();
         assert_eq!(distrusted.is_some(), what != "emptied", "{what}: {distrusted:?}");
         sums.add(folder.path(), usize::MAX).unwrap();
         tells(&folder, &records);
     }
+}
+
+#[test]
+fn who_is_writing_the_sums_need_not_read_them_all_to_answer_and_nobody_else_is_believed() {
+    let (folder, records) = filled(12);
+    let sums = Sums::open(folder.path()).unwrap();
+    let query = Query::default();
+    assert_eq!(Sums::answer(folder.path(), &query, Some(sums.inode())), Some(expected(&records, &query)));
+    // What is at odds with its totals is found by who reads all of it: here only those to whom the file is another.
+    alter(
+        &Sums::file(folder.path()),
+        "UPDATE sums SET cost_nanousd = cost_nanousd - 1 WHERE user = 'user-3'",
+    );
+    assert!(Sums::answer(folder.path(), &query, Some(sums.inode())).is_some());
+    assert_eq!(Sums::answer(folder.path(), &query, Some(sums.inode() + 1)), None);
+    assert_eq!(Sums::answer(folder.path(), &query, None), None);
 }
 
 fn alter(file: &Path, statement: &str) {
@@ -183,7 +199,7 @@ fn sums_of_another_journal_are_not_believed_and_a_rebuild_mends_them() {
     fs::remove_dir_all(folder.path().join("exchanges")).unwrap();
     let records = some(9);
     write(folder.path(), &records);
-    assert_eq!(Sums::answer(folder.path(), &Query::default()), None);
+    assert_eq!(Sums::answer(folder.path(), &Query::default(), None), None);
     let mut sums = Sums::open(folder.path()).unwrap();
     let failure = sums.add(folder.path(), 9).unwrap_err();
     assert!(failure.is_mended_by_rebuild(), "{failure}");
@@ -198,8 +214,8 @@ fn sums_of_another_journal_are_not_believed_and_a_rebuild_mends_them() {
 fn times_within_an_hour_are_for_the_records_to_tell() {
     let (folder, _) = filled(3);
     let from = Some("2026-11-20T12:00:00.000001Z".parse().unwrap());
-    assert_eq!(Sums::answer(folder.path(), &Query { from, ..Query::default() }), None);
-    assert_eq!(Sums::answer(Path::new("/nowhere"), &Query::default()), None);
+    assert_eq!(Sums::answer(folder.path(), &Query { from, ..Query::default() }, None), None);
+    assert_eq!(Sums::answer(Path::new("/nowhere"), &Query::default(), None), None);
 }
 
 #[test]
@@ -212,7 +228,7 @@ fn a_full_table_sums_new_names_together_and_loses_nothing() {
     assert!((20..60).contains(&stood.rows), "{stood:?}");
     let by = |by: &[By]| Query { by: by.to_vec(), ..Query::default() };
     let exact = by(&[By::Hour, By::Tenant, By::Tier]);
-    assert_eq!(Sums::answer(folder.path(), &exact), Some(expected(&records, &exact)));
-    let users = Sums::answer(folder.path(), &by(&[By::User])).unwrap();
+    assert_eq!(Sums::answer(folder.path(), &exact, None), Some(expected(&records, &exact)));
+    let users = Sums::answer(folder.path(), &by(&[By::User]), None).unwrap();
     assert!(users.rows.contains_key(&vec!["_other".to_owned()]), "{users:?}");
 }
