@@ -22,7 +22,7 @@ use tercet::classify::{RequestHints, Weights, classify};
 use tercet::clock::Clock;
 use tercet::config::{self, Config, Mode};
 use tercet::id::RequestId;
-use tercet::journal::{Entry, ExchangeRecord, Rollup};
+use tercet::journal::{Entry, ExchangeRecord, Rollup, Summed};
 use tercet::limit;
 use tercet::money::NanoUsd;
 use tercet::route::{Ahead, Asked, Facts, Prefixes, Speaker, decide};
@@ -272,12 +272,13 @@ fn record_line(ground: &Ground) {
 
 #[inline(never)]
 fn sums(ground: &Ground) {
-    ground.rollup.add(&ground.record);
+    ground.rollup.add(&Summed::of(&ground.record));
 }
 
 #[inline(never)]
 fn metrics(ground: &Ground) {
     ground.metrics.record_exchange(&ExchangeFacts {
+        trace: None,
         tenant: "acme",
         model: "claude-haiku-5-5",
         requested_tier: Tier::Opus,

@@ -13,7 +13,9 @@ use serde_json::value::RawValue;
 
 use crate::catalog::Catalog;
 use crate::id::RequestId;
-use crate::journal::{Entry, ExchangeRecord, KeptSums, ObjectType, Recent, ReservationRecord, Rollup, View};
+use crate::journal::{
+    Entry, ExchangeRecord, KeptSums, ObjectType, Recent, ReservationRecord, Rollup, Summed, View,
+};
 use crate::money::NanoUsd;
 use crate::tenant::ownership::Ownership;
 use crate::workload::{Care, KeptCare};
@@ -132,7 +134,7 @@ impl Past {
 
     /// Takes a settled exchange.
     pub(super) fn settled(&mut self, record: Arc<ExchangeRecord>) {
-        self.rollup.add(&record);
+        self.rollup.add(&Summed::of(&record));
         if let Some(catalog) = &self.catalog {
             self.care.add(&record, catalog);
         }

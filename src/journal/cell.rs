@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::record::ExchangeRecord;
-use super::report::{By, HOUR_S, Query, period};
+use super::report::{By, HOUR_S, Query, Sums, period};
 use crate::tier::Tier;
 
 /// What is summed together.
@@ -19,6 +19,23 @@ pub struct Cell {
     pub model: Box<str>,
     /// That model's tier.
     pub tier: Tier,
+}
+
+/// What one exchange adds, and to what: made once for all views that sum by the hour.
+#[derive(Clone, Debug)]
+pub struct Summed {
+    /// What is summed together with it.
+    pub cell: Cell,
+    /// What it comes to.
+    pub sums: Sums,
+}
+
+impl Summed {
+    /// Returns what an exchange comes to.
+    #[must_use]
+    pub fn of(record: &ExchangeRecord) -> Self {
+        Self { cell: Cell::of(record), sums: Sums::of(record) }
+    }
 }
 
 impl Cell {

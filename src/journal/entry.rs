@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::cell::Summed;
 use super::chain::Stream;
 use super::changes::AdminRecord;
 use super::checkpoint::CheckpointRecord;
@@ -32,8 +33,8 @@ pub enum Entry {
 pub struct Line {
     stream: Stream,
     json: String,
-    /// The exchange it tells of.
-    exchange: Option<Arc<ExchangeRecord>>,
+    /// What the exchange it tells of comes to.
+    summed: Option<Box<Summed>>,
 }
 
 impl Entry {
@@ -63,11 +64,11 @@ impl Entry {
             None => json,
             Some(_) => json.replace(['\n', '\r'], " "),
         };
-        let exchange = match self {
-            Self::Exchange(record) => Some(Arc::clone(record)),
+        let summed = match self {
+            Self::Exchange(record) => Some(Box::new(Summed::of(record))),
             _ => None,
         };
-        (json.len() <= MAX_RECORD_BYTES).then_some(Line { stream: self.stream(), json, exchange })
+        (json.len() <= MAX_RECORD_BYTES).then_some(Line { stream: self.stream(), json, summed })
     }
 
     /// Reads an entry of `kind` from a whole line; `Ok(None)` for a kind of a later version.
@@ -119,8 +120,14 @@ impl Line {
         &self.json
     }
 
-    pub(super) fn take_exchange(&mut self) -> Option<Arc<ExchangeRecord>> {
-        self.exchange.take()
+    /// Returns what the exchange it tells of comes to; `None` where it tells of something else.
+    #[must_use]
+    pub fn summed(&self) -> Option<&Summed> {
+        self.summed.as_deref()
+    }
+
+    pub(super) fn take_summed(&mut self) -> Option<Box<Summed>> {
+        self.summed.take()
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {

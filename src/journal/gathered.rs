@@ -4,11 +4,10 @@
 //! long as to sum it. A view that is not at that place reads the segments up to where gathering begins anew.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cell::Cell;
+use super::cell::{Cell, Summed};
 use super::reader::Place;
-use super::record::ExchangeRecord;
 use super::report::Sums;
 
 /// Sums by hour, tenant, user, model and tier of all exchanges between two places.
@@ -35,11 +34,12 @@ impl Gathering {
     }
 
     /// Adds the exchanges among the records that were written up to a place.
-    pub(super) fn add(&self, exchanges: impl Iterator<Item = Arc<ExchangeRecord>>, until: Place) {
+    pub(super) fn add(&self, exchanges: impl Iterator<Item = Box<Summed>>, until: Place) {
         let mut gathered = self.lock();
-        for record in exchanges {
+        for summed in exchanges {
+            let Summed { cell, sums } = *summed;
             gathered.exchanges += 1;
-            gathered.cells.entry(Cell::of(&record)).or_default().add(&Sums::of(&record));
+            gathered.cells.entry(cell).or_default().add(&sums);
         }
         gathered.until = until;
         if gathered.cells.len() > CELLS_MAX {
@@ -80,6 +80,7 @@ const CELLS_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::ExchangeRecord;
     use super::*;
     use crate::id::RequestId;
 
@@ -92,7 +93,7 @@ mod tests {
         let record = |user: u64| {
             let mut record = ExchangeRecord::begin(RequestId::generate(), time, "acme".into(), "m".into());
             record.user_id = Some(user.to_string());
-            Arc::new(record)
+            Box::new(Summed::of(&record))
         };
         gathering.add(users.map(record), place(until));
     }

@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-pub use cell::Cell;
+pub use cell::{Cell, Summed};
 pub use chain::{Head, RecordHash, Stream};
 pub use changes::{AdminRecord, changes};
 pub use checkpoint::{CheckpointRecord, SigningKey};
@@ -270,8 +270,8 @@ impl Journal {
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
         let desk = self.lane(line.as_ref().map(Line::stream).unwrap_or_default()).desk.clone();
         let sent = line.map(|mut line| {
-            let exchange = line.take_exchange();
-            desk.submit(Order::Write(Kept { record: line.into_bytes(), exchange, done }))
+            let summed = line.take_summed();
+            desk.submit(Order::Write(Kept { record: line.into_bytes(), summed, done }))
         });
         async move {
             match sent {

@@ -15,8 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::cell::{Cell, floor};
-use super::record::ExchangeRecord;
+use super::cell::{Cell, Summed, floor};
 use super::report::{DAY_S, HOUR_S, Query, Row, Sums, UsageReport, month_of};
 use crate::tier::Tier;
 
@@ -62,10 +61,9 @@ impl Rollup {
     }
 
     /// Adds one exchange.
-    pub fn add(&self, record: &ExchangeRecord) {
-        let (cell, sums) = (Cell::of(record), Sums::of(record));
+    pub fn add(&self, summed: &Summed) {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.add(cell, &sums, self.max_cells);
+        cells.add(&summed.cell, &summed.sums, self.max_cells);
     }
 
     /// Returns the report that `query` asks for.
@@ -125,16 +123,15 @@ impl Default for Rollup {
 }
 
 impl Cells {
-    fn add(&mut self, mut cell: Cell, sums: &Sums, max_cells: usize) {
+    fn add(&mut self, cell: &Cell, sums: &Sums, max_cells: usize) {
         if cell.start > self.newest_hour {
             self.newest_hour = cell.start;
             self.fold_hours();
         }
         let is_recent = cell.start >= self.horizon();
-        if !is_recent {
-            cell.start = floor(cell.start, DAY_S);
-        }
-        if let Some(known) = self.period(is_recent).get_mut(&cell) {
+        let by_the_day = (!is_recent).then(|| Cell { start: floor(cell.start, DAY_S), ..cell.clone() });
+        let cell = by_the_day.as_ref().unwrap_or(cell);
+        if let Some(known) = self.period(is_recent).get_mut(cell) {
             known.add(sums);
             return;
         }
@@ -143,7 +140,7 @@ impl Cells {
             self.fold_days(enough);
             self.fold_months(enough);
         }
-        let cell = if self.len() >= max_cells { cell.without_names() } else { cell };
+        let cell = if self.len() >= max_cells { cell.clone().without_names() } else { cell.clone() };
         self.period(is_recent).entry(cell).or_default().add(sums);
     }
 
@@ -216,6 +213,7 @@ const MAX_CELLS: usize = 200_000;
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::ExchangeRecord;
     use super::super::report::{By, CacheSums, period};
     use super::*;
     use crate::id::RequestId;
@@ -241,8 +239,8 @@ mod tests {
     #[test]
     fn a_report_has_the_shape_of_the_admin_api() {
         let rollup = Rollup::new();
-        rollup.add(&spent("2026-11-20T13:59:59Z", "acme", "ann", 1_234_567_890));
-        rollup.add(&spent("2026-11-20T14:00:00Z", "acme", "bob", 10));
+        rollup.add(&Summed::of(&spent("2026-11-20T13:59:59Z", "acme", "ann", 1_234_567_890)));
+        rollup.add(&Summed::of(&spent("2026-11-20T14:00:00Z", "acme", "bob", 10)));
         let by = vec![By::Day, By::User];
         let report = rollup.query(&Query { tenant: Some("acme".into()), by, ..Query::default() });
         let value = serde_json::to_value(&report).unwrap();
@@ -267,7 +265,7 @@ mod tests {
         {
             let mut record = spent("2026-11-20T13:00:00Z", tenant, "ann", 0);
             (record.cache, record.cache_saved_nanousd) = (Some(word.into()), NanoUsd(saved));
-            rollup.add(&record);
+            rollup.add(&Summed::of(&record));
         }
         let report = rollup.query(&Query { by: vec![By::Tenant], ..Query::default() });
         let [acme, rival] = report.rows.as_slice() else { panic!("{report:?}") };
@@ -281,7 +279,7 @@ mod tests {
     fn times_select_whole_hours_and_the_end_is_open() {
         let rollup = Rollup::new();
         for hour in 10..14 {
-            rollup.add(&spent(&format!("2026-11-20T{hour}:30:00Z"), "acme", "ann", 1));
+            rollup.add(&Summed::of(&spent(&format!("2026-11-20T{hour}:30:00Z"), "acme", "ann", 1)));
         }
         for (from, to, requests) in
             [("11:45", "13:00", 2), ("11:00", "13:01", 3), ("14:00", "15:00", 0), ("00:00", "23:00", 4)]
@@ -304,9 +302,9 @@ mod tests {
     #[test]
     fn a_day_shows_its_mix_and_what_routing_saved() {
         let rollup = Rollup::new();
-        rollup.add(&spent("2026-11-19T23:59:59Z", "acme", "ann", 7));
-        rollup.add(&spent("2026-11-20T00:00:00Z", "acme", "ann", 1));
-        rollup.add(&spent("2026-11-20T01:00:00Z", "initech", "bob", 2));
+        rollup.add(&Summed::of(&spent("2026-11-19T23:59:59Z", "acme", "ann", 7)));
+        rollup.add(&Summed::of(&spent("2026-11-20T00:00:00Z", "acme", "ann", 1)));
+        rollup.add(&Summed::of(&spent("2026-11-20T01:00:00Z", "initech", "bob", 2)));
         let day = rollup.day("2026-11-20T12:00:00Z".parse().unwrap());
         assert_eq!((day.totals.cost, day.totals.saved_on_requested()), (NanoUsd(3), NanoUsd(12)));
         assert_eq!(day.tiers.len(), 1);
@@ -322,7 +320,7 @@ mod tests {
             let begin = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second();
             for (hour, user, cost) in &spends {
                 let time = Timestamp::from_second(begin + hour * HOUR_S).unwrap();
-                rollup.add(&spent_at(time, "acme", &user.to_string(), *cost));
+                rollup.add(&Summed::of(&spent_at(time, "acme", &user.to_string(), *cost)));
             }
             let report = rollup.query(&Query { by: vec![By::Month, By::User], ..Query::default() });
             let total: i64 = spends.iter().map(|(_, _, cost)| cost).sum();

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::cell::Summed;
 use super::chain::Link;
 use super::gathered::Gathering;
-use super::record::ExchangeRecord;
 use super::tail::Tail;
 
 pub(super) type Waiter = oneshot::Sender<Result<u64, StoreFailure>>;
@@ -94,8 +94,8 @@ pub(super) struct Writer {
 pub(super) struct Kept {
     /// One JSON object.
     pub(super) record: Vec<u8>,
-    /// The exchange it tells of.
-    pub(super) exchange: Option<Arc<ExchangeRecord>>,
+    /// What the exchange it tells of comes to.
+    pub(super) summed: Option<Box<Summed>>,
     /// Who waits to hear its number.
     pub(super) done: Option<Waiter>,
 }
@@ -154,12 +154,13 @@ impl Writer {
     pub(super) fn commit(&mut self) {
         while !self.kept.is_empty() {
             let count = group_len(&self.kept);
+            let begins_segment = self.tail.begins_segment();
             let group = self.kept.iter().take(count).map(|kept| kept.record.as_slice());
             if let Err(error) = self.tail.write(group) {
                 self.fail(&error);
                 return;
             }
-            self.publish(count);
+            self.publish(count, begins_segment);
             if count == self.kept.len() {
                 self.heal();
             }
@@ -184,11 +185,13 @@ impl Writer {
     }
 
     /// Makes the new end of the stream, `count` records further, known to readers and to the thread that syncs.
-    fn publish(&mut self, count: usize) {
-        let exchanges = self.kept.iter_mut().take(count).filter_map(|kept| kept.exchange.take());
+    fn publish(&mut self, count: usize, begins_segment: bool) {
+        let exchanges = self.kept.iter_mut().take(count).filter_map(|kept| kept.summed.take());
         self.state.gathering.add(exchanges, self.tail.place());
         *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.link();
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.file();
+        if begins_segment {
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.file();
+        }
         // Full means that a sync is due anyway, and it begins after this write.
         let _ = self.ticks.try_send(());
     }

@@ -6,10 +6,10 @@ use http::header;
 
 use super::bill::Bill;
 use super::exchange::Exchange;
-use super::runtime::Tercet;
+use super::runtime::{Runtime, Tercet};
 use crate::config::Mode;
 use crate::guard::Finds;
-use crate::journal::{self, Entry, ExchangeRecord, GuardFind, Line, ToolCall};
+use crate::journal::{self, Entry, ExchangeRecord, GuardFind, Line, Summed, ToolCall};
 use crate::money::NanoUsd;
 use crate::route::{Origin, RouteDecision};
 use crate::telemetry::{
@@ -106,7 +106,7 @@ pub(super) fn tool_calls(exchange: &Exchange, metered: &Metered) -> Vec<ToolCall
 pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) -> Option<Line> {
     let runtime = &exchange.tercet.runtime;
     let record = Arc::new(record);
-    runtime.rollup.add(&record);
+    let line = written_down(runtime, &record);
     let catalog = &exchange.snapshot.catalog;
     runtime.care.add(&record, catalog);
     runtime.recent.add(Arc::clone(&record));
@@ -157,8 +157,17 @@ pub(super) fn publish(exchange: &Exchange, bill: &Bill, record: ExchangeRecord) 
     if exchange.estimate.is_some() {
         runtime.metrics.record_limit(exchange.tenant(), LimitKind::Requests, LimitDecision::Allowed);
     }
-    let line = Entry::Exchange(record).to_line();
     telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));
+    line
+}
+
+/// Puts a record as its line, `None` where it is too large for the journal, and adds it to the sums.
+fn written_down(runtime: &Runtime, record: &Arc<ExchangeRecord>) -> Option<Line> {
+    let line = Entry::Exchange(Arc::clone(record)).to_line();
+    match line.as_ref().and_then(Line::summed) {
+        Some(summed) => runtime.rollup.add(summed),
+        None => runtime.rollup.add(&Summed::of(record)),
+    }
     line
 }
 
@@ -181,7 +190,7 @@ fn publish_aside(
 ) {
     let runtime = &tercet.runtime;
     let record = Arc::new(record);
-    runtime.rollup.add(&record);
+    let line = written_down(runtime, &record);
     runtime.recent.add(Arc::clone(&record));
     let snapshot = tercet.snapshot.load();
     let model = snapshot.catalog.model(&record.requested_model).map_or("_other", |model| &model.id);
@@ -213,7 +222,6 @@ fn publish_aside(
     };
     count(&runtime.metrics, &facts);
     let request_id = record.request_id.clone();
-    let line = Entry::Exchange(record).to_line();
     telemetry::logs::log_exchange(line.as_ref().map_or("{}", Line::as_str));
     // Queued here and now, in the order of the settling; what is waited for is the write.
     let appended = runtime.journal.append_line(line);

@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
     use crate::id::RequestId;
-    use crate::journal::ExchangeRecord;
+    use crate::journal::{ExchangeRecord, Summed};
 
     #[test]
     fn what_was_folded_is_not_told_by_less_than_it_was_folded_to() {
@@ -53,7 +53,7 @@ mod tests {
             let mut record =
                 ExchangeRecord::begin(RequestId::generate(), time(at), "acme".into(), "asked".into());
             record.user_id = Some("ann".into());
-            rollup.add(&record);
+            rollup.add(&Summed::of(&record));
         }
         let asked = |from: Option<&str>, to: Option<&str>, by: &[By]| {
             rollup.is_exact(&Query {

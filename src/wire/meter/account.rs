@@ -202,6 +202,8 @@ fn read_iterations(cursor: &mut Cursor<'_>, unbelievable: &mut bool) -> Read<Vec
             "model" => keep(cursor, &mut iteration.model),
             _ => iteration.counts.read_field(cursor, name, unbelievable),
         })?;
+        // What was billed for it is not known, which must not be read as nothing.
+        *unbelievable |= iteration.counts.usage().is_none();
         listed.push(iteration);
         Ok(())
     })?;

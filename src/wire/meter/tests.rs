@@ -116,7 +116,12 @@ fn usage_that_cannot_be_is_unknown_rather_than_low() {
         assert_eq!((metered.usage, metered.billed.len()), (None, 0), "{count:.20}");
         assert!(metered.complete);
     }
-    for report in [json!("x"), json!([1]), json!({"output_tokens": 1, "iterations": ["x"]})] {
+    for report in [
+        json!("x"),
+        json!([1]),
+        json!({"output_tokens": 1, "iterations": ["x"]}),
+        json!({"output_tokens": 1, "iterations": [{"type": "message", "output_tokens": 1}, {"type": "advisor_message"}]}),
+    ] {
         assert_eq!(metered(&delta(&report)).usage, None);
     }
     for absent in [json!(null), json!({}), json!({"input_tokens": null})] {
