@@ -55,12 +55,18 @@ pub(super) async fn serve(gateway: Gateway, mut signals: Signals, stop: impl Fut
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Caught and never read: a file that may not grow is then a write that fails, as on a full disk, and not our end.
+    _file_size: Signal,
 }
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, Failure> {
         let on = |kind| signal(kind).map_err(Failure::run);
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            _file_size: on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     /// Waits for the next.
