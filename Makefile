@@ -59,6 +59,10 @@ soak: ## Kill the gateway a hundred times under load and add everything up
 soak-hour: ## Mixed traffic with random faults for SOAK_SECONDS (3600): memory and descriptors flat, sums equal
 	TERCET_SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(CARGO) test --release --test soak -- --nocapture
 
+.PHONY: simulate
+simulate: ## Play SEEDS (10000) of the deterministic simulation: faults of network, disk and process, everything added up
+	TERCET_SEEDS=$(or $(SEEDS),10000) $(CARGO) test --lib simulation::seeds -- --nocapture
+
 .PHONY: loom
 loom: ## Try every order in which threads may take from the counters and end (builds all anew, in target/loom)
 	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg tercet_loom" CARGO_TARGET_DIR=target/loom \

@@ -18,6 +18,9 @@ enum Source {
     #[default]
     System,
     Manual(Arc<Mutex<(Timestamp, Instant)>>),
+    /// As the runtime's time goes on since then, which tests may have paused.
+    #[cfg(test)]
+    Runtime(Timestamp, tokio::time::Instant),
 }
 
 impl Clock {
@@ -28,6 +31,12 @@ impl Clock {
         Self(Source::Manual(Arc::new(Mutex::new((start, Instant::now())))))
     }
 
+    /// Returns a clock that shows `start` now and goes on as the runtime's own time does.
+    #[cfg(test)]
+    pub(crate) fn of_runtime(start: Timestamp) -> Self {
+        Self(Source::Runtime(start, tokio::time::Instant::now()))
+    }
+
     /// Returns the wall time (UTC).
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the clock is where time comes from")]
@@ -35,6 +44,8 @@ impl Clock {
         match &self.0 {
             Source::System => Timestamp::now(),
             Source::Manual(held) => held.lock().unwrap_or_else(PoisonError::into_inner).0,
+            #[cfg(test)]
+            Source::Runtime(start, since) => start.saturating_add(since.elapsed()).unwrap_or(*start),
         }
     }
 
@@ -45,6 +56,8 @@ impl Clock {
         match &self.0 {
             Source::System => Instant::now(),
             Source::Manual(held) => held.lock().unwrap_or_else(PoisonError::into_inner).1,
+            #[cfg(test)]
+            Source::Runtime(..) => tokio::time::Instant::now().into_std(),
         }
     }
 

@@ -14,11 +14,11 @@ use tower_service::Service;
 use crate::admin::Problem;
 use crate::limit::{Gate, GateKind};
 use crate::pipeline::{self, Refused, Tercet};
-use crate::server::{Door, Drained, Listener, Refusal};
+use crate::server::{Door, Drained, Listener, Port, Refusal};
 
 /// Serves clients until `stop` resolves, then drains.
 pub(super) async fn serve_data(
-    data: Listener,
+    data: Listener<impl Port>,
     tercet: &Arc<Tercet>,
     stop: impl Future<Output = ()> + Send,
 ) -> Drained {

@@ -25,6 +25,8 @@ mod replay;
 mod retention;
 mod rounds;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod snapshots;
 mod sources;
 mod spend_limits;
@@ -46,7 +48,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::journal::Stream;
 use crate::pipeline::{self, Tercet};
-use crate::server::{Drained, Listener};
+use crate::server::{Drained, Listener, Port};
 
 use change_stream::ChangeStream;
 
@@ -167,33 +169,44 @@ impl Gateway {
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
-        let runtime = Arc::clone(&tercet);
-        let stop = async move {
-            stop.await;
-            runtime.runtime.draining.store(true, Ordering::Relaxed);
-            tracing::info!("draining");
-        };
-        let connections = listeners::serve_data(data, &tercet, stop).await;
-        // Streams over HTTP/2 end in tasks of their own, a moment after their connection.
-        let settled = async {
-            while tercet.runtime.in_flight.load(Ordering::Relaxed) > 0 {
-                tokio::time::sleep(SETTLE_LOOK).await;
-            }
-        };
-        drop(tokio::time::timeout(SETTLE_TIME, settled).await);
-        tercet.runtime.tasks.close();
-        // What is being read in the background has a bound of its own; it is given that long at most.
-        let background_time = drain_timeout.min(pipeline::DRAIN_TIMEOUT);
-        if tokio::time::timeout(background_time, tercet.runtime.tasks.wait()).await.is_err() {
-            tracing::warn!("answers were still being read when the process ended");
-        }
-        let journal_whole = tercet.runtime.journal.flush_and_close().await.is_ok();
+        let told = serve_to_the_end(data, &tercet, drain_timeout, stop).await;
         ending.send_replace(true);
         drop(workloads.await);
         background.close();
         drop(tokio::time::timeout(BACKGROUND_END, background.wait()).await);
-        Ended { connections, journal_whole }
+        told
     }
+}
+
+/// Serves clients until `stop` resolves, then lets what they have begun end, and closes the journal.
+async fn serve_to_the_end(
+    data: Listener<impl Port>,
+    tercet: &Arc<Tercet>,
+    drain_timeout: Duration,
+    stop: impl Future<Output = ()> + Send,
+) -> Ended {
+    let runtime = &tercet.runtime;
+    let stop = async {
+        stop.await;
+        runtime.draining.store(true, Ordering::Relaxed);
+        tracing::info!("draining");
+    };
+    let connections = listeners::serve_data(data, tercet, stop).await;
+    // Streams over HTTP/2 end in tasks of their own, a moment after their connection.
+    let settled = async {
+        while runtime.in_flight.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(SETTLE_LOOK).await;
+        }
+    };
+    drop(tokio::time::timeout(SETTLE_TIME, settled).await);
+    runtime.tasks.close();
+    // What is being read in the background has a bound of its own; it is given that long at most.
+    let background_time = drain_timeout.min(pipeline::DRAIN_TIMEOUT);
+    if tokio::time::timeout(background_time, runtime.tasks.wait()).await.is_err() {
+        tracing::warn!("answers were still being read when the process ended");
+    }
+    let journal_whole = runtime.journal.flush_and_close().await.is_ok();
+    Ended { connections, journal_whole }
 }
 
 fn url_of(listener: &Listener) -> String {

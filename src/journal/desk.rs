@@ -32,7 +32,16 @@ pub(super) enum Order {
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
     shared: Arc<Shared>,
-    thread: Thread,
+    deputy: Deputy,
+}
+
+/// Who goes on where appenders leave off.
+#[derive(Clone, Debug)]
+enum Deputy {
+    Thread(Thread),
+    /// Where a simulation has but one thread.
+    #[cfg(test)]
+    Task(Arc<Notify>),
 }
 
 #[derive(Debug)]
@@ -70,6 +79,8 @@ pub(super) fn start(
     fsync: Duration,
     lock: Arc<File>,
 ) -> io::Result<(Desk, Arc<State>)> {
+    #[cfg(test)]
+    let is_played = tail.faults.disk().is_some();
     let writer = Writer::start(name, tail, fsync)?;
     let state = writer.state();
     let shared = Arc::new(Shared {
@@ -79,8 +90,14 @@ pub(super) fn start(
         seat: Mutex::new(Seat { writer, taken: Vec::new(), ending: None }),
     });
     let served = Arc::clone(&shared);
+    #[cfg(test)]
+    if is_played {
+        let called = Arc::new(Notify::new());
+        tokio::spawn(played::serve(served, Arc::clone(&called), lock));
+        return Ok((Desk { shared, deputy: Deputy::Task(called) }, state));
+    }
     let thread = thread::Builder::new().name(format!("journal-{name}")).spawn(move || served.serve(lock))?;
-    Ok((Desk { shared, thread: thread.thread().clone() }, state))
+    Ok((Desk { shared, deputy: Deputy::Thread(thread.thread().clone()) }, state))
 }
 
 /// Why an order was not queued.
@@ -108,7 +125,11 @@ impl Desk {
         drop(queue);
         if !attended && !self.shared.write_here() {
             self.shared.is_called.store(true, Ordering::Release);
-            self.thread.unpark();
+            match &self.deputy {
+                Deputy::Thread(thread) => thread.unpark(),
+                #[cfg(test)]
+                Deputy::Task(called) => called.notify_one(),
+            }
         }
         Ok(())
     }
@@ -172,7 +193,7 @@ impl Shared {
 
     /// The stream's thread: goes on where appenders left off, tries again what failed, and closes.
     fn serve(&self, lock: Arc<File>) {
-        let (closed, closer) = loop {
+        let ended = loop {
             if self.seat().writer.waits_for_disk() {
                 thread::sleep(RETRY);
             } else {
@@ -180,22 +201,40 @@ impl Shared {
                     thread::park();
                 }
             }
-            let mut seat = self.seat();
-            while self.take(&mut seat.taken) || seat.writer.waits_for_disk() {
-                seat.write_taken();
-                if seat.writer.waits_for_disk() || seat.ending.is_some() {
-                    break;
-                }
-            }
-            if let Some(closer) = seat.ending.take() {
-                break (seat.writer.close(), closer);
+            if let Some(ended) = self.go_on() {
+                break ended;
             }
         };
-        // The folder is free for the next process before anybody hears that this one is done with it.
+        ended.tell(lock);
+    }
+
+    /// Writes what is queued and what is kept; closes where that is asked for.
+    fn go_on(&self) -> Option<Closed> {
+        let mut seat = self.seat();
+        while self.take(&mut seat.taken) || seat.writer.waits_for_disk() {
+            seat.write_taken();
+            if seat.writer.waits_for_disk() || seat.ending.is_some() {
+                break;
+            }
+        }
+        let closer = seat.ending.take()?;
+        Some(Closed { end: seat.writer.close(), closer })
+    }
+}
+
+/// A stream that was closed, and who asked for it.
+struct Closed {
+    end: Result<Link, StoreFailure>,
+    closer: Option<Closer>,
+}
+
+impl Closed {
+    /// The folder is free for the next process before anybody hears that this one is done with it.
+    fn tell(self, lock: Arc<File>) {
         drop(lock);
-        if let Some(closer) = closer {
+        if let Some(closer) = self.closer {
             // Whoever asked may have given up waiting.
-            let _ = closer.send(closed);
+            let _ = closer.send(self.end);
         }
     }
 }
@@ -218,3 +257,24 @@ const QUEUED_RECORDS: usize = 4096;
 const GROUPS_HERE: usize = 4;
 /// How long a disk that refused is left alone.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// The deputy as a task, by the runtime's time.
+#[cfg(test)]
+mod played {
+    use super::{Arc, File, Notify, Ordering, RETRY, Shared};
+
+    pub(super) async fn serve(shared: Arc<Shared>, called: Arc<Notify>, lock: Arc<File>) {
+        loop {
+            if shared.seat().writer.waits_for_disk() {
+                tokio::time::sleep(RETRY).await;
+            } else {
+                while !shared.is_called.swap(false, Ordering::AcqRel) {
+                    called.notified().await;
+                }
+            }
+            if let Some(ended) = shared.go_on() {
+                return ended.tell(lock);
+            }
+        }
+    }
+}

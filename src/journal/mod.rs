@@ -14,6 +14,8 @@ mod changes;
 mod checkpoint;
 mod columns;
 mod desk;
+#[cfg(test)]
+pub(crate) mod disk;
 mod entry;
 mod finds;
 mod follow;
@@ -129,7 +131,10 @@ impl Journal {
         clock: &Clock,
         view: &mut impl View,
     ) -> Result<(Self, Recovered), OpenFailure> {
-        Self::open_with(settings, clock, SEGMENT_BYTES, view, |tail| tail)
+        let segment_bytes = SEGMENT_BYTES;
+        #[cfg(test)]
+        let segment_bytes = disk::segment_bytes().unwrap_or(segment_bytes);
+        Self::open_with(settings, clock, segment_bytes, view, |tail| tail)
     }
 
     /// Keeps what the sealed segments say, so that the next start need not replay them; `view` is an empty one.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use super::chain::Link;
 use super::checkpoint::Signer;
+#[cfg(test)]
+use super::disk::Faults;
 use super::reader::Place;
 use super::segment;
 
@@ -33,7 +35,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Returns the tail of a stream that has no segment yet.
-    pub(super) const fn new(folder: PathBuf, segment_bytes: u64, link: Link, signer: Signer) -> Self {
+    pub(super) fn new(folder: PathBuf, segment_bytes: u64, link: Link, signer: Signer) -> Self {
         Self {
             folder,
             segment_bytes,
@@ -45,7 +47,7 @@ impl Tail {
             lines: Vec::new(),
             signer,
             #[cfg(test)]
-            faults: Faults::NONE,
+            faults: Faults::here(),
         }
     }
 
@@ -74,6 +76,16 @@ impl Tail {
     /// Returns the file that is written to, for syncing.
     pub(super) fn file(&self) -> Option<Arc<File>> {
         self.file.clone()
+    }
+
+    /// Has a file of the stream put on the disk.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hold faults in it"))]
+    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(synced) = self.faults.sync(file) {
+            return synced;
+        }
+        file.sync_all()
     }
 
     /// Says whether the next group begins a new segment, which is synced before it is there.
@@ -127,14 +139,14 @@ impl Tail {
 
     fn rotate(&mut self, lines: &[u8]) -> io::Result<()> {
         if let Some(old) = &self.file {
-            old.sync_all()?;
+            self.sync(old)?;
         }
         let first_seq = self.link.seq + 1;
         let path = segment::path(&self.folder, first_seq);
         let unnamed = path.with_extension(UNNAMED);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unnamed)?;
         self.write_all(&file, lines)?;
-        file.sync_all()?;
+        self.sync(&file)?;
         let file = OpenOptions::new().append(true).open(&unnamed)?;
         std::fs::rename(&unnamed, &path)?;
         // From here on the segment exists, whatever becomes of the folder's sync.
@@ -187,62 +199,3 @@ pub(super) fn remove_unnamed(folder: &Path) -> io::Result<()> {
 
 const UNNAMED: &str = "begun";
 const KEPT_BYTES: usize = 1 << 20;
-
-/// What the disk is made to do, in order; afterwards it works.
-#[cfg(test)]
-#[derive(Clone, Debug)]
-pub(super) struct Faults(Option<Arc<std::sync::Mutex<std::collections::VecDeque<Fault>>>>);
-
-/// One thing that goes wrong.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
-    /// The next write takes only so many bytes, at least one.
-    Short(usize),
-    /// The next write fails.
-    Fails(io::ErrorKind),
-    /// The next cut fails.
-    CutFails,
-}
-
-#[cfg(test)]
-impl Faults {
-    pub(super) const NONE: Self = Self(None);
-
-    pub(super) fn of(faults: impl IntoIterator<Item = Fault>) -> Self {
-        Self(Some(Arc::new(std::sync::Mutex::new(faults.into_iter().collect()))))
-    }
-
-    pub(super) fn push(&self, fault: Fault) {
-        if let Some(faults) = &self.0 {
-            faults.lock().unwrap().push_back(fault);
-        }
-    }
-
-    pub(super) fn clear(&self) {
-        if let Some(faults) = &self.0 {
-            faults.lock().unwrap().clear();
-        }
-    }
-
-    fn next(&self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        let mut faults = self.0.as_ref()?.lock().unwrap();
-        let index = faults.iter().position(wanted)?;
-        faults.remove(index)
-    }
-
-    fn before_write<'a>(&self, lines: &'a [u8]) -> io::Result<&'a [u8]> {
-        match self.next(|fault| !matches!(fault, Fault::CutFails)) {
-            Some(Fault::Short(bytes)) => Ok(&lines[..bytes.clamp(1, lines.len())]),
-            Some(Fault::Fails(kind)) => Err(kind.into()),
-            _ => Ok(lines),
-        }
-    }
-
-    fn before_cut(&self) -> io::Result<()> {
-        match self.next(|fault| matches!(fault, Fault::CutFails)) {
-            Some(_) => Err(io::ErrorKind::StorageFull.into()),
-            None => Ok(()),
-        }
-    }
-}

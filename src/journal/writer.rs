@@ -64,6 +64,14 @@ impl State {
         !self.is_failing.load(Ordering::Acquire) && !self.is_unsynced.load(Ordering::Acquire)
     }
 
+    fn note_sync(&self, synced: io::Result<()>) {
+        if let Err(error) = synced {
+            tracing::error!(%error, "the journal could not be synced; restart to check what is on the disk");
+            self.is_unsynced.store(true, Ordering::Release);
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn retained(&self) -> u64 {
         self.retained.load(Ordering::Relaxed)
     }
@@ -86,7 +94,16 @@ pub(super) struct Writer {
     kept: Vec<Kept>,
     kept_bytes: usize,
     current: Arc<Mutex<Option<Arc<File>>>>,
-    ticks: blocking::SyncSender<()>,
+    ticks: Ticks,
+}
+
+/// The way to who syncs; full means that a sync is due anyway, and it begins after this write.
+#[derive(Debug)]
+enum Ticks {
+    Thread(blocking::SyncSender<()>),
+    /// Where a simulation has but one thread.
+    #[cfg(test)]
+    Task(Arc<tokio::sync::Notify>),
 }
 
 /// A record to be written.
@@ -103,7 +120,6 @@ pub(super) struct Kept {
 impl Writer {
     /// Returns the writer of the stream that ends with `tail`, and starts the thread that syncs it.
     pub(super) fn start(name: &str, tail: Tail, fsync: Duration) -> io::Result<Self> {
-        let (ticks, ticked) = blocking::sync_channel(1);
         let state = Arc::new(State {
             link: Mutex::new(tail.link()),
             is_failing: AtomicBool::new(false),
@@ -116,6 +132,15 @@ impl Writer {
         });
         let current = Arc::new(Mutex::new(tail.file()));
         let (synced, synced_state) = (Arc::clone(&current), Arc::clone(&state));
+        #[cfg(test)]
+        if let Some(disk) = tail.faults.disk() {
+            let ticked = Arc::new(tokio::sync::Notify::new());
+            let ticks = Ticks::Task(Arc::clone(&ticked));
+            tokio::spawn(played::keep_synced(synced, ticked, (disk.clone(), fsync), synced_state));
+            return Ok(Self { tail, state, kept: Vec::new(), kept_bytes: 0, current, ticks });
+        }
+        let (ticks, ticked) = blocking::sync_channel(1);
+        let ticks = Ticks::Thread(ticks);
         thread::Builder::new().name(format!("sync-{name}")).spawn(move || {
             keep_synced(&synced, &ticked, fsync, &synced_state);
         })?;
@@ -192,8 +217,11 @@ impl Writer {
         if begins_segment {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = self.tail.file();
         }
-        // Full means that a sync is due anyway, and it begins after this write.
-        let _ = self.ticks.try_send(());
+        match &self.ticks {
+            Ticks::Thread(ticks) => drop(ticks.try_send(())),
+            #[cfg(test)]
+            Ticks::Task(ticked) => ticked.notify_one(),
+        }
     }
 
     fn fail(&mut self, error: &io::Error) {
@@ -218,7 +246,7 @@ impl Writer {
             tracing::error!(records, "the journal closes without records that it could not write");
             return Err(StoreFailure::Unwritten(format!("{records} records are lost")));
         }
-        let synced = self.tail.file().map_or(Ok(()), |file| file.sync_all());
+        let synced = self.tail.file().map_or(Ok(()), |file| self.tail.sync(&file));
         synced.map_err(|error| StoreFailure::Unwritten(error.to_string()))?;
         Ok(self.tail.link())
     }
@@ -253,11 +281,7 @@ fn keep_synced(
         state.is_syncing.store(true, Ordering::Release);
         let synced = file.map_or(Ok(()), |file| file.sync_data());
         state.is_syncing.store(false, Ordering::Release);
-        if let Err(error) = synced {
-            tracing::error!(%error, "the journal could not be synced; restart to check what is on the disk");
-            state.is_unsynced.store(true, Ordering::Release);
-            state.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        state.note_sync(synced);
         thread::sleep(interval);
     }
 }
@@ -266,3 +290,27 @@ fn keep_synced(
 const GROUP_BYTES: usize = 4 << 20;
 /// How much is kept for a disk that refuses; beyond it records are dropped, counted and logged.
 pub(super) const RETAINED_BYTES: usize = 64 << 20;
+
+/// Who syncs as a task, by the runtime's time.
+#[cfg(test)]
+mod played {
+    use super::{Arc, Duration, File, Mutex, Ordering, State};
+    use crate::journal::disk::Disk;
+
+    pub(super) async fn keep_synced(
+        current: Arc<Mutex<Option<Arc<File>>>>,
+        ticked: Arc<tokio::sync::Notify>,
+        (disk, interval): (Disk, Duration),
+        state: Arc<State>,
+    ) {
+        loop {
+            ticked.notified().await;
+            let file = current.lock().unwrap().clone();
+            state.is_syncing.store(true, Ordering::Release);
+            tokio::time::sleep(disk.sync_time()).await;
+            state.is_syncing.store(false, Ordering::Release);
+            state.note_sync(file.map_or(Ok(()), |file| disk.sync(&file)));
+            tokio::time::sleep(interval).await;
+        }
+    }
+}

@@ -74,7 +74,7 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     let (mut head, body) = response.into_parts();
     let mut watch = Watch::new(exchange, &head, keeping);
     reply::dress(&watch.exchange, &mut head);
-    if body.is_end_stream() && prelude.is_empty() {
+    if body.is_end_stream() && prelude.is_empty() && watch.cut_unseen().is_none() {
         // Nobody polls a body that is known to be empty, so nothing later would tell of its end.
         finish::finish(watch, Ending::Whole).await;
         return Response::from_parts(head, Reply::whole(Bytes::new()));
@@ -132,9 +132,10 @@ impl Relay {
             match next {
                 Some(Ok(frame)) => {
                     let Some(watch) = &mut self.watch else { return Poll::Ready(Some(Ok(frame))) };
+                    let read_out = body.is_end_stream() && self.prelude.is_empty();
                     let ended = watch.observe(&frame)
                         || frame.is_trailers()
-                        || (body.is_end_stream() && self.prelude.is_empty());
+                        || (read_out && watch.cut_unseen().is_none());
                     if !ended {
                         return Poll::Ready(Some(Ok(frame)));
                     }
@@ -227,6 +228,10 @@ impl Body for Relay {
         let read = self.prelude.iter().filter_map(|frame| frame.as_ref().ok());
         let held = self.held.iter().chain(read).filter_map(Frame::data_ref).map(|bytes| bytes.len() as u64);
         let held: u64 = held.sum();
+        // With a length what is left of a cut answer would pass for all of it.
+        if self.watch.as_ref().is_some_and(|watch| watch.cut_unseen().is_some()) {
+            return SizeHint::default();
+        }
         let mut hint = self.body.as_ref().map(Body::size_hint).unwrap_or_default();
         if let Some(exact) = hint.exact() {
             hint.set_exact(exact + held);
@@ -286,6 +291,7 @@ async fn read_out(
     loop {
         let read = prelude.pop_front();
         let frame = tokio::select! {
+            biased;
             frame = async { if read.is_some() { read } else { body.frame().await } } => frame,
             () = &mut patience => {
                 if !flight.is_some_and(Flight::has_readers) {
@@ -296,7 +302,7 @@ async fn read_out(
             }
         };
         match frame {
-            None => return true,
+            None => return watch.cut_unseen().is_none(),
             Some(Err(_cut)) => return false,
             Some(Ok(frame)) => {
                 if watch.observe(&frame) {

@@ -21,7 +21,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
@@ -80,21 +79,20 @@ impl Protocol {
     }
 
     /// Serves one connection to its end.
-    pub(super) async fn serve<H, F, R, B>(
+    pub(super) async fn serve<S, H, F, R, B>(
         self,
-        stream: TcpStream,
+        stream: S,
         address: SocketAddr,
         handler: Arc<Guarded<H, R>>,
         stage: watch::Receiver<Stage>,
     ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         R: Fn(Refusal) -> Response<B> + Send + Sync + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyProblem>,
     {
-        // Fails only where the connection is already gone.
-        let _ = stream.set_nodelay(true);
         let peer = Peer { address, tls: self.tls.is_some() };
         let Some(acceptor) = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.server())) else {
             return self.speak(stream, peer, handler, stage).await;
@@ -103,14 +101,15 @@ impl Protocol {
         Box::pin(self.speak_tls(acceptor, stream, peer, handler, stage)).await;
     }
 
-    async fn speak_tls<H, F, R, B>(
+    async fn speak_tls<S, H, F, R, B>(
         self,
         acceptor: TlsAcceptor,
-        stream: TcpStream,
+        stream: S,
         peer: Peer,
         handler: Arc<Guarded<H, R>>,
         stage: watch::Receiver<Stage>,
     ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         R: Fn(Refusal) -> Response<B> + Send + Sync + 'static,

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -49,14 +50,23 @@ use taking::Streams;
 
 /// A bound port, not yet serving.
 #[derive(Debug)]
-pub struct Listener {
-    tcp: TcpListener,
+pub struct Listener<P = TcpListener> {
+    port: P,
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     header_timeout: Duration,
     drain_timeout: Duration,
     taking_timeout: Duration,
     max_connections: usize,
+}
+
+/// Where connections come from.
+pub trait Port: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next one, and says who it is from.
+    fn accept(&self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
 }
 
 /// What stands before new connections.
@@ -177,7 +187,7 @@ impl Listener {
         let tcp = TcpListener::bind(listen).await.map_err(|error| problem(section, listen, &error))?;
         let address = tcp.local_addr().map_err(|error| problem(section, listen, &error))?;
         Ok(Self {
-            tcp,
+            port: tcp,
             address,
             certificates,
             header_timeout: ADMIN_HEADER_TIMEOUT,
@@ -185,6 +195,22 @@ impl Listener {
             taking_timeout: pace::TAKING_TIMEOUT,
             max_connections: ADMIN_CONNECTIONS_MAX,
         })
+    }
+}
+
+impl<P: Port> Listener<P> {
+    /// Returns a listener on another port than the system's.
+    #[cfg(test)]
+    pub(crate) fn over(port: P, address: SocketAddr, config: &config::Server) -> Self {
+        Self {
+            port,
+            address,
+            certificates: None,
+            header_timeout: config.header_timeout,
+            drain_timeout: config.drain_timeout,
+            taking_timeout: pace::TAKING_TIMEOUT,
+            max_connections: config.max_connections.min(Semaphore::MAX_PERMITS),
+        }
     }
 
     /// Returns the address bound, with the port the system chose where 0 was asked for.
@@ -227,7 +253,7 @@ impl Listener {
         let mut drained = Drained::default();
         let accepting = async {
             loop {
-                let (stream, address) = accepted(&self.tcp).await;
+                let (stream, address) = self.port.accept().await;
                 let (Ok(slot), Ok(())) = (Arc::clone(&slots).try_acquire_owned(), door.gate.pass()) else {
                     drained.turned_away += 1;
                     continue;
@@ -242,10 +268,11 @@ impl Listener {
             }
         };
         tokio::select! {
-            () = accepting => {}
+            biased;
             () = shutdown => {}
+            () = accepting => {}
         }
-        drop(self.tcp);
+        drop(self.port);
         stage.send_replace(Stage::Draining);
         tracker.close();
         let open = tracker.len();
@@ -279,15 +306,23 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts the next connection; where the system has no descriptor left, waits for one to be closed.
-async fn accepted(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match tcp.accept().await {
-            Ok(connection) => return connection,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections, trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Port for TcpListener {
+    type Stream = TcpStream;
+
+    /// Where the system has no descriptor left, it waits for one to be closed.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match Self::accept(self).await {
+                Ok((stream, address)) => {
+                    // Fails only where the connection is already gone.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, address);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }

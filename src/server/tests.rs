@@ -119,7 +119,7 @@ async fn exchange(address: SocketAddr, bytes: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn read_until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let (mut text, mut byte) = (String::new(), [0; 1]);
     while !text.ends_with(end) {
         assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "closed after {text:?}");
@@ -130,7 +130,7 @@ async fn read_until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str)
 
 async fn over_http2<S>(stream: S, uri: &str) -> Response<Incoming>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();

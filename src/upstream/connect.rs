@@ -11,13 +11,11 @@ use std::time::Duration;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::{BodyProblem, UpstreamProblem};
@@ -29,11 +27,16 @@ pub(super) struct Connector {
     timeout: Duration,
 }
 
-/// A connection; what is larger for TLS lies apart.
+/// A connection; what is larger than a socket, such as one with TLS, lies apart.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TokioIo<TokioIo<TcpStream>>>>),
+    Apart(Box<dyn Transport>),
 }
+
+/// Whatever bytes go over.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 impl Connector {
     pub(super) fn new(ca: Option<&Path>, timeout: Duration) -> Result<Self, UpstreamProblem> {
@@ -46,13 +49,18 @@ impl Connector {
 
     /// Opens a connection.
     pub(super) async fn connect(&self, target: Uri) -> Result<Stream, BodyProblem> {
+        #[cfg(test)]
+        if let Some(connecting) = super::played::connect(&target) {
+            let connected = tokio::time::timeout(self.timeout, connecting).await;
+            return Ok(Stream::Apart(connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??));
+        }
         let mut inner = self.inner.clone();
         poll_fn(|context| inner.poll_ready(context)).await?;
         let connecting = tokio::time::timeout(self.timeout, inner.call(target));
         let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(match stream {
             MaybeHttpsStream::Http(plain) => Stream::Plain(plain.into_inner()),
-            MaybeHttpsStream::Https(tls) => Stream::Tls(Box::new(tls.into_inner())),
+            MaybeHttpsStream::Https(tls) => Stream::Apart(Box::new(tls.into_inner())),
         })
     }
 }
@@ -65,7 +73,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(plain) => Pin::new(plain).poll_read(context, buffer),
-            Self::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+            Self::Apart(apart) => Pin::new(apart).poll_read(context, buffer),
         }
     }
 }
@@ -78,21 +86,21 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(plain) => Pin::new(plain).poll_write(context, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+            Self::Apart(apart) => Pin::new(apart).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(plain) => Pin::new(plain).poll_flush(context),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(context),
+            Self::Apart(apart) => Pin::new(apart).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(plain) => Pin::new(plain).poll_shutdown(context),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+            Self::Apart(apart) => Pin::new(apart).poll_shutdown(context),
         }
     }
 
@@ -107,7 +115,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(plain) => Pin::new(plain).poll_write_vectored(context, slices),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
+            Self::Apart(apart) => Pin::new(apart).poll_write_vectored(context, slices),
         }
     }
 }

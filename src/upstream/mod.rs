@@ -19,6 +19,8 @@ mod incoming;
 mod line;
 mod outgoing;
 mod path;
+#[cfg(test)]
+pub(crate) mod played;
 mod timed;
 
 use std::fmt;

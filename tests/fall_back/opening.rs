@@ -140,6 +140,52 @@ async fn what_was_held_of_an_opening_passes_with_the_first_content_and_byte_for_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_ends_with_its_connection_is_cut_for_the_client_and_not_given_a_length() {
+    for came in ["", &START[..60], START] {
+        let (played, _spare) = played().await;
+        let (mut client, mut upstream, _) = played.cross("POST /v1/messages", &keyed(ACME), streamed()).await;
+        upstream.write(SSE.replace("transfer-encoding: chunked", "connection: close")).await;
+        upstream.write(came).await;
+        drop(upstream);
+        let answer = client.whole().await;
+        assert!(!answer.complete && answer.body == came.as_bytes(), "{answer:?}");
+        assert_eq!(answer.head.header("content-length"), None);
+        let record = within(played.house.records_when(1)).await.remove(0);
+        assert_eq!(record["outcome"], json!("upstream_error"), "{record}");
+        played.house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_reads_along_sees_the_cut_of_what_ends_with_its_connection() {
+    let (played, _spare) = played().await;
+    let numbered = |count| [keyed(ACME), vec![("x-stainless-retry-count", count)]].concat();
+    let mut client = Wire::connect(&played.house.url).await;
+    client.request("POST /v1/messages", &numbered("0"), streamed()).await;
+    let mut upstream = Wire::accept(&played.listener).await;
+    upstream.whole().await;
+    upstream.write(SSE.replace("transfer-encoding: chunked", "connection: close")).await;
+    upstream.write(START).await;
+    client.reset();
+    let runtime = std::sync::Arc::clone(&played.house.tercet);
+    until("the client's leave is noticed", || {
+        runtime.runtime.drained.load(std::sync::atomic::Ordering::Relaxed) == 1
+    })
+    .await;
+    let mut again = Wire::connect(&played.house.url).await;
+    again.request("POST /v1/messages", &numbered("1"), streamed()).await;
+    upstream
+        .write("event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0}\n\n")
+        .await;
+    again.head().await;
+    drop(upstream);
+    while let Some(chunk) = within(again.next_chunk()).await {
+        assert!(!chunk.is_empty(), "it was told that this was all");
+    }
+    played.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_opening_that_is_long_in_coming_is_handed_on_as_it_is() {
     let (played, _spare) = played().await;
     let (mut client, mut upstream, _) = played.cross("POST /v1/messages", &keyed(ACME), streamed()).await;

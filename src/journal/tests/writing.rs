@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use proptest::prelude::*;
 
-use super::tail::{Fault, Faults};
+use super::disk::{Fault, Faults};
 use super::*;
 
 fn open_faulty(path: &Path, faults: &Faults) -> Journal {
