@@ -12,6 +12,7 @@
 //!
 //! [`simulated`] is the upstream of the demo and the tests; it stands apart and imports nothing of the above.
 
+mod aside;
 pub mod clock;
 pub mod id;
 pub mod money;

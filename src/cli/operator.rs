@@ -3,7 +3,6 @@
 //! The address is that of `--url`, or of the configuration's `[admin] listen`. The token is the configuration's, or
 //! with `--url` the environment variable `TERCET_ADMIN_TOKEN`; it is never an argument.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::configured;
 use super::ending::{Exit, Failure, plain};
 use super::trust::Trust;
 use crate::config;
+use crate::gateway::reachable;
 use crate::secret::Secret;
 
 /// Which gateway to ask.
@@ -107,16 +107,6 @@ impl Gateway {
         }
         self.trust.client(shown).map(Caller::over_tls).map_err(Failure::usage)
     }
-}
-
-/// Returns an address to call for one to listen on: "every address" is called over loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// Writes a name as one part of a path or a query.

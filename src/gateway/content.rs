@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::aside::aside;
 use crate::content::Store;
 use crate::pipeline::{Heard, Tercet};
 
@@ -25,7 +26,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
         };
         let (keeping, told_before) = (Arc::clone(&tercet), told);
         // One after the other: what cannot keep up with the requests drops texts, and takes no second processor.
-        let round = tokio::task::spawn_blocking(move || {
+        let round = aside(move || {
             let told = round(&keeping, &mut store, is_due, told_before);
             (store, told)
         });

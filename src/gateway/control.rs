@@ -207,8 +207,8 @@ pub(super) fn with_address(mut config: Config, address: SocketAddr) -> Config {
     config
 }
 
-/// Returns an address that a client on this machine can reach.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+/// Returns an address to call for one to listen on: "every address" is called over loopback.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -4,7 +4,6 @@
 //! then the listeners. The order of an end: not ready, no new requests, answers in flight to their end, what is
 //! read in the background, the journal. Nothing is decided here about any request.
 
-mod aside;
 mod care;
 mod change_stream;
 mod changes;
@@ -53,6 +52,7 @@ use crate::server::{Drained, Listener, Port};
 use change_stream::ChangeStream;
 
 pub use control::Control;
+pub(crate) use control::reachable;
 pub use problem::StartProblem;
 
 /// Where a configuration came from, so that it can be read again.
@@ -211,7 +211,7 @@ async fn serve_to_the_end(
 
 fn url_of(listener: &Listener) -> String {
     let scheme = if listener.certificates().is_some() { "https" } else { "http" };
-    format!("{scheme}://{}", control::reachable(listener.address()))
+    format!("{scheme}://{}", reachable(listener.address()))
 }
 
 /// How long exchanges may take to settle once their connections are gone, and how often that is looked at.

@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::rounds;
+use crate::aside::aside;
 use crate::config::{self, Credential};
 use crate::journal::{Entry, ExchangeRecord, Pause, Place, ReadFailure, Reader, Stream};
 use crate::pipeline::Tercet;
@@ -76,7 +77,7 @@ async fn begin(tercet: &Tercet, head: u64) -> Result<Option<Teller>, String> {
     });
     let receiver = receiver.map_err(|problem| problem.to_string())?;
     let journal = tercet.runtime.journal.path().to_owned();
-    let found = tokio::task::spawn_blocking({
+    let found = aside({
         let journal = journal.clone();
         move || {
             let mut reader = Reader::near_end(&journal, 0)?;
@@ -96,7 +97,7 @@ impl Teller {
     async fn tell(&mut self, until: u64, told_at: &mut u64, now: u64) -> Result<(), String> {
         while self.place.seq < until {
             let (journal, place) = (self.journal.clone(), self.place);
-            let read = tokio::task::spawn_blocking(move || read(&journal, place)).await;
+            let read = aside(move || read(&journal, place)).await;
             let (records, place, pause) =
                 read.map_err(|error| error.to_string())?.map_err(|failure| failure.to_string())?;
             if let Some(request) = spans(&self.resource, records.iter().map(AsRef::as_ref)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::aside::aside;
+use crate::aside::aside;
 use crate::journal::{Journal, Pause, Stream};
 use crate::pipeline::Tercet;
 use crate::view::{Stood, Sums, SumsFailure};

@@ -78,6 +78,7 @@ pub use verify::{Selection, Verified, export, head, signed_heads, verify};
 pub use walk::{Finding, FindingKind, WalkFailure};
 pub use writer::StoreFailure;
 
+use crate::aside::aside;
 use crate::clock::Clock;
 use crate::config;
 use desk::{Desk, Order, Refused};
@@ -139,7 +140,7 @@ impl Journal {
 
     /// Keeps what the sealed segments say, so that the next start need not replay them; `view` is an empty one.
     ///
-    /// Reads what was sealed since the last snapshot, in a thread that may block, and returns where it stands now; where
+    /// Reads what was sealed since the last snapshot, in a thread that requests come before, and returns where it stands now; where
     /// that is `known` already it does nothing. Fails if segments are damaged or the file cannot be written.
     pub async fn keep_snapshot(
         &self,
@@ -147,11 +148,8 @@ impl Journal {
         known: Option<SnapshotPlace>,
     ) -> Result<Option<SnapshotPlace>, WalkFailure> {
         let (path, key) = (self.path.clone(), self.key.clone());
-        let renewed = tokio::task::spawn_blocking(move || snapshot::renew(&path, &key, &mut view, known));
-        let failed = |error: tokio::task::JoinError| WalkFailure::Unreadable {
-            file: self.path.clone(),
-            source: error.into(),
-        };
+        let renewed = aside(move || snapshot::renew(&path, &key, &mut view, known));
+        let failed = |source| WalkFailure::Unreadable { file: self.path.clone(), source };
         renewed.await.map_err(failed)?
     }
 

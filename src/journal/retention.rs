@@ -21,6 +21,7 @@ use super::record::{ExchangeRecord, ObjectRecord, ObjectType};
 use super::segment::{self, Lines, Segment};
 use super::walk::{FindingKind, Place, WalkFailure, unreadable};
 use super::{Journal, StoreFailure};
+use crate::aside::aside;
 use crate::clock::rfc3339;
 
 /// What was dropped.
@@ -65,9 +66,9 @@ impl Journal {
     pub async fn drop_before(&self, before: Timestamp, now: Timestamp) -> Result<Dropped, RetentionFailure> {
         let folder = self.path.join(Stream::Exchanges.name());
         let looked = folder.clone();
-        let planned = tokio::task::spawn_blocking(move || plan(&looked, before));
+        let planned = aside(move || plan(&looked, before));
         let unusable = |source| RetentionFailure::Unusable { file: folder.clone(), source };
-        let Some(plan) = planned.await.map_err(|error| unusable(error.into()))?.map_err(unusable)? else {
+        let Some(plan) = planned.await.map_err(unusable)?.map_err(unusable)? else {
             return Ok(Dropped::default());
         };
         let carried = plan.objects.len() as u64;
@@ -77,11 +78,11 @@ impl Journal {
         let head = Head { stream: Stream::Exchanges, seq: plan.end.seq, hash: plan.end.hash };
         let tombstone = self.key.sign(&head, &self.exchanges.origin, now);
         let segments = plan.segments.len() as u64;
-        let dropped = tokio::task::spawn_blocking({
+        let dropped = aside({
             let folder = folder.clone();
             move || bury(&folder, &tombstone).and_then(|()| remove_covered(&folder, tombstone.seq))
         });
-        dropped.await.map_err(|error| unusable(error.into()))?.map_err(unusable)?;
+        dropped.await.map_err(unusable)?.map_err(unusable)?;
         Ok(Dropped { segments, last_seq: head.seq, carried })
     }
 }

@@ -18,6 +18,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::aside::aside;
 use crate::config;
 use crate::journal::{Entry, ExchangeRecord, Pause, Place, ReadFailure, Reader};
 use crate::upstream;
@@ -204,8 +205,7 @@ fn next(journal: &Path, from: Place, sending: Option<u64>, until: u64) -> Result
 
 /// Does what waits for the disk where that holds up nobody.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkFailure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| SinkFailure::Server("a batch could not be read or written down".to_owned()))
+    aside(work).await.map_err(|_| SinkFailure::Server("a batch could not be read or written down".to_owned()))
 }
 
 impl std::fmt::Debug for Sink {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 /// Does `work` in a thread of its own that the system runs after those of requests, where they want the same processor.
 ///
 /// Fails where there can be no thread, or `work` panicked.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     thread::Builder::new().name("aside".to_owned()).spawn(move || {
         step_back();
