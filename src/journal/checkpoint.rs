@@ -183,6 +183,12 @@ impl Signer {
             .map(super::entry::Line::into_bytes)
     }
 
+    /// Returns how many records may be written at once behind `end`, after the checkpoint that is due there.
+    pub(super) fn room(&self, end: Link) -> usize {
+        let left = (self.last_seq + EVERY_RECORDS).saturating_sub(end.seq);
+        usize::try_from(if left == 0 { EVERY_RECORDS - 1 } else { left }).unwrap_or(usize::MAX)
+    }
+
     /// Notes that a checkpoint was written behind `end`, and says so in the log: kept elsewhere, it anchors the chain.
     pub(super) fn written(&mut self, end: Link) {
         (self.last_seq, self.last_time) = (end.seq, self.clock.now());

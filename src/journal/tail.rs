@@ -88,6 +88,11 @@ impl Tail {
         file.sync_all()
     }
 
+    /// Returns how many records the next group may have so that none stands where a checkpoint was due.
+    pub(super) fn until_checkpoint(&self) -> usize {
+        self.signer.room(self.link)
+    }
+
     /// Says whether the next group begins a new segment, which is synced before it is there.
     pub(super) const fn begins_segment(&self) -> bool {
         self.file.is_none() || self.whole_bytes >= self.segment_bytes

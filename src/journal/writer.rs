@@ -178,7 +178,7 @@ impl Writer {
     /// Tries to write all that is kept, in groups, in order.
     pub(super) fn commit(&mut self) {
         while !self.kept.is_empty() {
-            let count = group_len(&self.kept);
+            let count = group_len(&self.kept, self.tail.until_checkpoint());
             let begins_segment = self.tail.begins_segment();
             let group = self.kept.iter().take(count).map(|kept| kept.record.as_slice());
             if let Err(error) = self.tail.write(group) {
@@ -259,10 +259,10 @@ fn tell(done: Option<Waiter>, failure: &StoreFailure) {
     }
 }
 
-/// Returns how many records make the next group, at least one.
-fn group_len(kept: &[Kept]) -> usize {
+/// Returns how many records make the next group, at least one and beyond that at most `most`.
+fn group_len(kept: &[Kept], most: usize) -> usize {
     let mut bytes = 0;
-    let fitting = kept.iter().take_while(|kept| {
+    let fitting = kept.iter().take(most).take_while(|kept| {
         bytes += kept.record.len();
         bytes <= GROUP_BYTES
     });

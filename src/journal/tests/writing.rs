@@ -137,6 +137,33 @@ fn a_record_over_the_bound_is_refused_and_harms_nobody() {
     assert_eq!(costs(folder.path()), [2]);
 }
 
+#[test]
+fn no_group_carries_the_chain_past_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::of([]);
+    let journal = open_faulty(folder.path(), &faults);
+    // The disk refuses until all of these wait, and then takes them as one.
+    for _ in 0..10_000 {
+        faults.push(Fault::Fails(ErrorKind::StorageFull));
+    }
+    for cost in 0..3_500 {
+        block_on(journal.note(&exchange(&RequestId::generate(), cost))).unwrap();
+    }
+    faults.clear();
+    close(&journal);
+    let mut heads = Vec::new();
+    for written in segment::list(&folder.path().join("exchanges")).unwrap() {
+        let lines = std::fs::read(written.path).unwrap();
+        heads.extend(lines.split(|byte| *byte == b'\n').filter_map(signed));
+    }
+    assert_eq!(heads, [1_000, 2_000, 3_000]);
+}
+
+/// The number of the record behind which a line is a checkpoint.
+fn signed(line: &[u8]) -> Option<u64> {
+    chain::Line::read(line).filter(|line| line.kind == b"checkpoint").map(|line| line.seq - 1)
+}
+
 fn any_fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         4 => (1usize..2500).prop_map(Fault::Short),
