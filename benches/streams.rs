@@ -47,6 +47,8 @@ struct Stage {
 #[derive(Clone, Copy)]
 struct Taken {
     bytes: u64,
+    /// Of them what is not pages of the program's own file, which come as they are first run.
+    own: u64,
     files: usize,
 }
 
@@ -84,7 +86,12 @@ async fn measure(count: usize, measures: bool) {
     // What a first request makes for all that follow is not theirs.
     listen(gateway.address, Arc::clone(&stage), usize::MAX, true).await;
     let before = taken(&gateway);
-    println!("{count} streams: before {} KiB and {} files", before.bytes / 1_024, before.files);
+    println!(
+        "{count} streams: before {} KiB, {} of them its own, and {} files",
+        before.bytes / 1_024,
+        before.own / 1_024,
+        before.files
+    );
     for place in 0..count {
         tokio::spawn(listen(gateway.address, Arc::clone(&stage), place, false));
         // Below the rate at which new connections are let in.
@@ -114,10 +121,12 @@ async fn measure(count: usize, measures: bool) {
         tokio::time::sleep(Duration::from_secs(80)).await;
         let after = taken(&gateway);
         println!(
-            "  after   {} KiB and {} files: {:.0} % of the memory before",
+            "  after   {} KiB, {} of them its own, and {} files: {:.0} % of the memory before; {:.1} KiB each stay of its own",
             after.bytes / 1_024,
+            after.own / 1_024,
             after.files,
-            100.0 * after.bytes as f64 / before.bytes as f64
+            100.0 * after.bytes as f64 / before.bytes as f64,
+            after.own.saturating_sub(before.own) as f64 / 1_024.0 / count as f64
         );
     }
 }
@@ -222,10 +231,12 @@ fn chunk(event: &str) -> String {
 fn taken(gateway: &Proxy) -> Taken {
     let process = format!("/proc/{}", gateway.id());
     let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    let told = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    };
     let files = std::fs::read_dir(format!("{process}/fd")).unwrap().count();
-    Taken { bytes: kibibytes * 1_024, files }
+    Taken { bytes: told("VmRSS:"), own: told("RssAnon:"), files }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

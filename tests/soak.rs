@@ -120,6 +120,12 @@ fn taken(process: &Process) -> Taken {
     Taken { kibibytes, files: std::fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64 }
 }
 
+/// The names of a process's threads.
+fn threads(process: &Process) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok()).collect()
+}
+
 /// Returns the median of a part of what was seen, in quarters.
 fn quarter(seen: &[Taken], number: usize, of: impl Fn(&Taken) -> u64) -> u64 {
     let part = seen.len() / 4;
@@ -182,6 +188,10 @@ async fn mixed_traffic_with_faults_leaves_nothing_behind_and_one_sum() {
         one.await.unwrap();
     }
     at_rest(&process).await;
+    assert!(
+        threads(&process).iter().any(|name| name.starts_with("jemalloc_bg")),
+        "nothing gives memory back at rest"
+    );
     add_up(&process, folder.path(), &upstream).await;
     let (first, last) = (seen[0], seen[seen.len() - 1]);
     println!(
