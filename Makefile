@@ -61,7 +61,8 @@ soak-hour: ## Mixed traffic with random faults for SOAK_SECONDS (3600): memory a
 
 .PHONY: simulate
 simulate: ## Play SEEDS (10000) of the deterministic simulation: faults of network, disk and process, everything added up
-	TERCET_SEEDS=$(or $(SEEDS),10000) $(CARGO) test --lib simulation::seeds -- --nocapture
+	TERCET_SEEDS=$(or $(SEEDS),10000) $(CARGO) test --config 'profile.dev.package.tercet.opt-level=1' \
+		--lib simulation::seeds -- --nocapture
 
 .PHONY: loom
 loom: ## Try every order in which threads may take from the counters and end (builds all anew, in target/loom)

@@ -77,6 +77,8 @@ struct State {
     departure: Option<Departure>,
     written: Written,
     facts: Option<Arc<Facts>>,
+    /// Its last piece was not released when the facts came, so that whoever has read it knows that all was recorded.
+    last_waits: bool,
     end: Option<Result<(), UpstreamFailure>>,
     seats: Vec<Seat>,
     readers: usize,
@@ -174,7 +176,9 @@ impl Flight {
 
     /// Tells what is known of the answer, which is whole but for the release of its last piece.
     pub fn land(&self, facts: Arc<Facts>) {
-        self.lock().facts = Some(facts);
+        let mut state = self.lock();
+        state.last_waits = state.written.waits();
+        state.facts = Some(facts);
     }
 
     /// Returns what is known of the answer once it is whole.
@@ -322,7 +326,7 @@ impl Reader {
     pub fn is_over(&self) -> bool {
         let state = self.flight.lock();
         let read_out = self.next == state.written.end();
-        read_out && (matches!(state.end, Some(Ok(()))) || state.facts.is_some())
+        read_out && (matches!(state.end, Some(Ok(()))) || state.facts.is_some() && state.last_waits)
     }
 
     /// Returns the answer that is read.

@@ -80,7 +80,7 @@ pub(super) fn start(
     lock: Arc<File>,
 ) -> io::Result<(Desk, Arc<State>)> {
     #[cfg(test)]
-    let is_played = tail.faults.disk().is_some();
+    let played = tail.faults.disk().cloned();
     let writer = Writer::start(name, tail, fsync)?;
     let state = writer.state();
     let shared = Arc::new(Shared {
@@ -91,9 +91,9 @@ pub(super) fn start(
     });
     let served = Arc::clone(&shared);
     #[cfg(test)]
-    if is_played {
+    if let Some(disk) = played {
         let called = Arc::new(Notify::new());
-        tokio::spawn(played::serve(served, Arc::clone(&called), lock));
+        tokio::spawn(played::serve(served, Arc::clone(&called), (disk, lock)));
         return Ok((Desk { shared, deputy: Deputy::Task(called) }, state));
     }
     let thread = thread::Builder::new().name(format!("journal-{name}")).spawn(move || served.serve(lock))?;
@@ -262,8 +262,9 @@ const RETRY: Duration = Duration::from_millis(50);
 #[cfg(test)]
 mod played {
     use super::{Arc, File, Notify, Ordering, RETRY, Shared};
+    use crate::journal::disk::Disk;
 
-    pub(super) async fn serve(shared: Arc<Shared>, called: Arc<Notify>, lock: Arc<File>) {
+    pub(super) async fn serve(shared: Arc<Shared>, called: Arc<Notify>, (disk, lock): (Disk, Arc<File>)) {
         loop {
             if shared.seat().writer.waits_for_disk() {
                 tokio::time::sleep(RETRY).await;
@@ -272,6 +273,7 @@ mod played {
                     called.notified().await;
                 }
             }
+            tokio::time::sleep(disk.write_time()).await;
             if let Some(ended) = shared.go_on() {
                 return ended.tell(lock);
             }

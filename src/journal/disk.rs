@@ -71,8 +71,10 @@ pub(crate) struct Trouble {
     pub(crate) uncut: u64,
     /// A sync fails.
     pub(crate) unsynced: u64,
-    /// How long a sync takes at most.
+    /// How long a sync takes at most, in milliseconds.
     pub(crate) sync_ms: u64,
+    /// How long it takes at most until what is left to the stream's thread is written.
+    pub(crate) write_ms: u64,
 }
 
 thread_local! {
@@ -199,7 +201,10 @@ impl Disk {
 
     /// Waits until it takes nothing any more.
     pub(crate) async fn died(&self) {
-        self.0.died.notified().await;
+        // A word of an earlier death may still be there.
+        while !self.is_dead() {
+            self.0.died.notified().await;
+        }
     }
 
     /// Tells whether a write or a sync failed.
@@ -224,9 +229,12 @@ impl Disk {
 
     /// How long the next sync takes.
     pub(super) fn sync_time(&self) -> Duration {
-        let mut state = self.state();
-        let most = state.trouble.sync_ms;
-        Duration::from_millis((state.draw)(most + 1))
+        self.state().time(|trouble| trouble.sync_ms)
+    }
+
+    /// How long the next write takes that is not made by an appender.
+    pub(super) fn write_time(&self) -> Duration {
+        self.state().time(|trouble| trouble.write_ms)
     }
 
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
@@ -284,6 +292,11 @@ impl Disk {
 }
 
 impl State {
+    fn time(&mut self, most: impl Fn(&Trouble) -> u64) -> Duration {
+        let below = most(&self.trouble) + 1;
+        Duration::from_millis((self.draw)(below))
+    }
+
     fn befalls(&mut self, how_often: impl Fn(&Trouble) -> u64) -> bool {
         let permille = how_often(&self.trouble);
         permille > 0 && (self.draw)(1_000) < permille

@@ -64,6 +64,20 @@ fn poll(reader: &mut Reader) -> Option<Option<Result<Bytes, UpstreamFailure>>> {
     None
 }
 
+#[test]
+fn an_answer_whose_pieces_are_all_read_is_not_over_before_its_record_is_written() {
+    let flight = Flight::new(1_000);
+    let mut reader = flight.lead();
+    flight.write(&Bytes::from_static(b"all of it"));
+    flight.release();
+    assert!(poll(&mut reader).is_some());
+    // Only now the end came, and what is known is told before the record is written.
+    flight.land(Arc::default());
+    assert!(!reader.is_over());
+    flight.end(Ok(()));
+    assert!(reader.is_over());
+}
+
 proptest! {
     /// Readers come, read and leave in any order; whoever stays to the end has read everything.
     #[test]

@@ -27,6 +27,11 @@ impl Written {
         self.end
     }
 
+    /// Tells whether a piece may not be read yet.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Returns how many bytes are held.
     pub(super) const fn held_bytes(&self) -> usize {
         self.end - self.begin

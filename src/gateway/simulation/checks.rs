@@ -33,13 +33,48 @@ pub(super) fn check(world: &World, plan: &Plan, life: &Life, ended: &Ended, fold
     let mut seen = world.seen();
     let mut audit = Audit { plan, life, ended, seen: &seen, written: read(folder), broken: Vec::new() };
     audit.records();
+    audit.requests();
     audit.answers();
     audit.tries();
     audit.rates();
     let spent = audit.money();
+    let outcomes: Vec<String> =
+        audit.written.exchanges.iter().map(|record| text(record, "outcome").to_owned()).collect();
     let broken = audit.broken;
     seen.broken.extend(broken);
+    tally(&mut seen, life, ended, &outcomes);
     spent
+}
+
+/// Counts what has come about, so that it is seen where something never does.
+fn tally(seen: &mut Seen, life: &Life, ended: &Ended, outcomes: &[String]) {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut count = |what: String| *counts.entry(what).or_default() += 1;
+    for asked in seen.asked.iter().filter(|asked| asked.life == seen.life) {
+        count(format!("requests {:?}", asked.end));
+        count(format!("status {:?}", asked.status));
+        count(format!("cache {:?}", asked.cache));
+        if asked.late {
+            count("requests behind the end".to_owned());
+        }
+    }
+    for call in seen.calls.iter().filter(|call| call.life == seen.life) {
+        count(format!("calls in life {}", call.life));
+        count(format!("calls at {}", call.upstream));
+        count(format!("calls whole {}", call.whole));
+        count(format!("calls over a kept connection {}", call.reused));
+    }
+    for outcome in outcomes {
+        count(format!("records {outcome}"));
+    }
+    let end = format!("{:?}", life.ends);
+    let kind = end.split([' ', '(']).next().unwrap_or_default();
+    count(format!("lives {kind}"));
+    count(format!("lives {} in order {}", kind, ended.in_order));
+    count(format!("lives with a failing disk {}", ended.disk_failed));
+    for (what, more) in counts {
+        *seen.tally.entry(what).or_default() += more;
+    }
 }
 
 impl Audit<'_> {
@@ -71,6 +106,34 @@ impl Audit<'_> {
             }
         }
         self.written.exchanges = exchanges;
+    }
+
+    /// Each request that an upstream read is recorded, or held by a reservation that the next start charges.
+    fn requests(&mut self) {
+        let seen = self.seen;
+        let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
+        for record in &self.written.exchanges {
+            *recorded.entry(text(record, "client")).or_default() += 1;
+        }
+        let twice = recorded.iter().find(|(client, count)| client.starts_with("sim/") && **count > 1);
+        let mut broken: Vec<String> =
+            twice.map(|twice| format!("more than one record: {twice:?}")).into_iter().collect();
+        let is_killed = matches!(self.life.ends, Ends::Killed(_)) && !self.ended.disk_failed;
+        for (index, name) in NAMES.iter().enumerate().filter(|_| is_killed || self.ended.in_order) {
+            // A reservation that the stream's thread is to write is not waited for.
+            let until = self.ended.at.saturating_sub(Duration::from_millis(5 + self.life.trouble.write_ms));
+            let is_due = |call: &Call| self.ended.in_order || call.at < until;
+            let mine = |call: &&Call| call.life == seen.life && self.tenant_of(call) == index && is_due(call);
+            let sent: BTreeSet<&str> = seen.calls.iter().filter(mine).map(|call| call.tag.as_str()).collect();
+            let missing: Vec<_> = sent.into_iter().filter(|tag| !recorded.contains_key(tag)).collect();
+            let held = self.written.open.iter().filter(|held| text(held, "tenant") == *name).count();
+            if missing.len() > held {
+                broken.push(format!(
+                    "sent, and neither recorded nor held: {missing:?}, of which {held} are held"
+                ));
+            }
+        }
+        self.broken.extend(broken);
     }
 
     /// Tells whether the record of an answer has to have outlasted the life's end.
@@ -255,7 +318,8 @@ fn read(folder: &Path) -> Written {
     for file in files {
         let text = std::fs::read(file).unwrap();
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let record: Value = serde_json::from_slice(line).unwrap();
+            let record: Value =
+                serde_json::from_slice(line).unwrap_or_else(|error| panic!("no record: {error}"));
             match record["kind"].as_str() {
                 Some("exchange") => exchanges.push(record),
                 Some("reservation") => held.push(record),

@@ -96,9 +96,8 @@ async fn run(world: &World, plan: &mut Plan, life: &Life, folder: &Path, known: 
         ended = play_out(world, life, &tercet, listener, clients, ending) => ended,
     };
     let at = world.seen().now();
-    world.note("gateway", format_args!("has ended: {}", ended.is_some()));
-    let in_order = ended.is_some_and(|ended| ended.journal_whole && ended.connections.cut == 0)
-        && tercet.runtime.tasks.is_empty();
+    world.note("gateway", format_args!("has ended: {ended:?}"));
+    let in_order = ended == Some(true);
     if in_order {
         settled(world, &tercet);
     }
@@ -106,7 +105,7 @@ async fn run(world: &World, plan: &mut Plan, life: &Life, folder: &Path, known: 
     Ended { in_order, spent, disk_failed: disk.has_failed(), at }
 }
 
-/// Serves clients until it is time to end, and ends; nothing comes of it where the process dies.
+/// Serves clients until it is time to end, and ends; tells whether that was in order, and nothing where the process dies.
 async fn play_out(
     world: &World,
     life: &Life,
@@ -114,7 +113,7 @@ async fn play_out(
     listener: Listener<Harbour>,
     mut clients: JoinSet<()>,
     ending: watch::Sender<bool>,
-) -> Option<super::super::Ended> {
+) -> Option<bool> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (served, disk) = (Arc::clone(tercet), world.disk());
     let drain = tercet.snapshot.load().config.server.drain_timeout;
@@ -145,6 +144,9 @@ async fn play_out(
     tokio::time::sleep(Duration::from_millis(1)).await;
     ending.send_replace(true);
     let ended = serving.await.unwrap();
+    // What is still on its way here would end with the process.
+    let is_at_rest = tercet.runtime.tasks.is_empty() && tercet.runtime.in_flight.load(Ordering::Relaxed) == 0;
+    let in_order = ended.journal_whole && ended.connections.cut == 0 && is_at_rest;
     let lasted = began.elapsed();
     // What is read in the background may go on as long again, and all settles within two seconds.
     let most = drain + drain.min(Duration::from_secs(30)) + Duration::from_secs(3);
@@ -152,7 +154,7 @@ async fn play_out(
         world.seen().broken.push(format!("the end took {lasted:?}, of at most {most:?}"));
     }
     while clients.join_next().await.is_some() {}
-    Some(ended)
+    Some(in_order)
 }
 
 fn clients(

@@ -163,6 +163,7 @@ impl Life {
             uncut: dice.pick(&[0, 0, 300]),
             unsynced: dice.pick(&[0, 0, 0, 0, 30]),
             sync_ms: dice.pick(&[0, 3, 40]),
+            write_ms: dice.pick(&[0, 0, 30, 300]),
         };
         let when = if dice.one_in(2) {
             When::After { ms: dice.below(20_000) }

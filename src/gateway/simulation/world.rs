@@ -1,5 +1,6 @@
 //! What happened in a simulated world: calls at the upstreams, requests of clients, and the trace of both.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(super) struct Seen {
     pub(super) life: usize,
     pub(super) calls: Vec<Call>,
     pub(super) asked: Vec<Asked>,
+    /// How often something came about.
+    pub(super) tally: BTreeMap<String, u64>,
     /// Promises that were found broken.
     pub(super) broken: Vec<String>,
     /// When an upstream refuses, hangs or is overloaded: which one, from when to when in this life, how.
@@ -119,6 +122,7 @@ impl World {
             life: 0,
             calls: Vec::new(),
             asked: Vec::new(),
+            tally: BTreeMap::new(),
             broken: Vec::new(),
             weather: Vec::new(),
             look: None,
