@@ -69,6 +69,11 @@ loom: ## Try every order in which threads may take from the counters and end (bu
 	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg tercet_loom" CARGO_TARGET_DIR=target/loom \
 		$(CARGO) test --lib interleavings -- --nocapture
 
+.PHONY: mutants
+mutants: ## Try the unit tests on each mutant of limits, budgets, counters, journal and cache key (needs python3; fails below 90 %)
+	@command -v cargo-mutants >/dev/null || $(CARGO) install cargo-mutants --locked
+	@scripts/mutants
+
 .PHONY: day
 day: ## Play a day of agents before the simulated upstream and print what it billed
 	$(CARGO) test --quiet --test day -- --nocapture

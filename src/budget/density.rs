@@ -148,6 +148,30 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_text_is_judged_and_a_few_signs_are_usual_in_words() {
+        let (words, signs, greek) =
+            ("fox dog ".repeat(100), "{[()]}; ".repeat(1_000), "κακόν ".repeat(1_000));
+        assert_eq!(Content::of((words.clone() + &signs).as_bytes()), Content::Signs);
+        assert_eq!(Content::of((words.clone() + &greek).as_bytes()), Content::Scripts);
+        let few = "It was in 15 when it began and nobody knew; ".repeat(100);
+        assert_eq!(Content::of(few.as_bytes()), Content::Words);
+        // An eighth of signs and a quarter of another script are still words.
+        assert_eq!(Content::of(b"sixabc;;"), Content::Signs);
+        assert_eq!(Content::of(b"sevenab;"), Content::Words);
+        assert_eq!(Content::of("sixabcé".as_bytes()), Content::Words);
+        assert_eq!(Content::of("fiveéé".as_bytes()), Content::Scripts);
+    }
+
+    #[test]
+    fn what_was_learned_is_not_lost_when_the_long_past_is_forgotten() {
+        let (densities, model) = (Densities::default(), Arc::from("claude-opus-5-5"));
+        for seen in 1..2_000 {
+            densities.observe(&model, Content::Words, LEAST_BYTES, 240);
+            assert_eq!(densities.of(&model, Content::Words), (seen >= 16).then_some(250), "{seen}");
+        }
+    }
+
+    #[test]
     fn nine_in_ten_prompts_are_no_denser_than_told() {
         let (densities, model) = (Densities::default(), Arc::from("claude-opus-5-5"));
         let observe = |tokens| densities.observe(&model, Content::Words, 10_000, tokens);

@@ -133,6 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_learned_is_not_lost_when_the_long_past_is_forgotten() {
+        let forecast = Forecast::default();
+        let (tenant, model) = pair("acme");
+        for seen in 1..2_000 {
+            forecast.observe(&tenant, &model, 10_000, &answer(2_048));
+            let expected = forecast.expected(&tenant, &model).output_tokens;
+            assert_eq!(expected, if seen < 16 { 4_096 } else { 2_048 }, "{seen}");
+        }
+    }
+
+    #[test]
     fn the_share_of_prompts_that_is_cached_is_learned() {
         let forecast = Forecast::default();
         let (tenant, model) = pair("acme");

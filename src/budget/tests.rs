@@ -199,6 +199,29 @@ fn what_was_learned_and_counted_is_usual_and_never_lessens_the_most() {
 }
 
 #[test]
+fn estimates_add_up_and_end_at_what_can_be_counted() {
+    let one = Estimate {
+        prompt_tokens: 1,
+        max_prompt_tokens: 2,
+        input_tokens: 3,
+        output_tokens: 4,
+        max_output_tokens: 5,
+        cost: NanoUsd(6),
+        max_cost: NanoUsd(7),
+    };
+    let all = |estimate: Estimate| {
+        let Estimate { prompt_tokens, max_prompt_tokens, input_tokens, output_tokens, .. } = estimate;
+        let tokens =
+            [prompt_tokens, max_prompt_tokens, input_tokens, output_tokens, estimate.max_output_tokens];
+        (tokens, [estimate.cost.0, estimate.max_cost.0])
+    };
+    assert_eq!(all(one.plus(one.times(9))), ([10, 20, 30, 40, 50], [60, 70]));
+    assert_eq!(all(one.times(0)), ([0; 5], [0; 2]));
+    assert_eq!(all(one.times(u64::MAX)), ([u64::MAX; 5], [i64::MAX; 2]));
+    assert_eq!(all(one.times(u64::MAX).plus(one)), ([u64::MAX; 5], [i64::MAX; 2]));
+}
+
+#[test]
 fn an_estimate_prices_what_is_cached_and_at_most_takes_nothing_for_read() {
     let price = |usage: &Usage| {
         let kinds = [

@@ -297,3 +297,6 @@ const SHARING_MAX: usize = 64;
 
 /// Room an entry takes besides its bytes: key, usage, map slots; measured in the hundreds of bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
+
+#[cfg(test)]
+mod tests;

@@ -173,14 +173,9 @@ impl Tail {
         Ok(())
     }
 
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hold faults in it"))]
     fn write_all(&self, mut file: &File, mut lines: &[u8]) -> io::Result<()> {
         while !lines.is_empty() {
-            #[cfg(test)]
-            let lines_now = self.faults.before_write(lines)?;
-            #[cfg(not(test))]
-            let lines_now = lines;
-            let count = match file.write(lines_now) {
+            let count = match self.taken(lines).and_then(|taken| file.write(taken)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 count => count?,
@@ -188,6 +183,16 @@ impl Tail {
             lines = lines.get(count..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Returns what of `lines` the disk is given at once.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hold faults in it"))]
+    #[cfg_attr(not(test), expect(clippy::unnecessary_wraps, reason = "in tests it may fail"))]
+    fn taken<'a>(&self, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+        #[cfg(test)]
+        return self.faults.before_write(lines);
+        #[cfg(not(test))]
+        Ok(lines)
     }
 }
 

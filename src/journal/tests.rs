@@ -110,6 +110,21 @@ fn a_record_has_the_fixed_names_and_survives_reading() {
 }
 
 #[test]
+fn a_checkpoint_is_written_where_it_belongs_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::read_or_make(folder.path()).unwrap();
+    for stream in Stream::ALL {
+        let head = Head { stream, seq: 7, hash: chain::Link::genesis(stream, "here").hash };
+        let line = Entry::Checkpoint(key.sign(&head, "here", clock().now())).to_line().unwrap();
+        assert_eq!(line.stream(), stream);
+        match Entry::from_line(entry::CHECKPOINT, line.as_str().as_bytes()) {
+            Ok(Some(Entry::Checkpoint(read))) => assert_eq!((read.head(), read.is_genuine()), (head, true)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_exchange_is_found_by_either_id_in_the_ring_and_in_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open(folder.path()).unwrap();

@@ -168,6 +168,24 @@ mod tests {
     }
 
     #[test]
+    fn a_share_may_be_taken_to_its_last_place() {
+        let room = Room::default();
+        // Of 32 the last two are kept for who has less than a share.
+        let first = flood(&room, "a", 32);
+        let second = flood(&room, "b", 32);
+        assert_eq!((first.len(), second.len()), (30, 2));
+        drop(first);
+        let mut alone = room.enter(&tenant("c"), 32).unwrap();
+        assert_eq!(alone.hold(1_600, 1_600), Err(Full::Share(1_500)));
+        let mut other = room.enter(&tenant("d"), 32).unwrap();
+        assert_eq!(other.hold(0, 1_600), Ok(()));
+        drop(alone);
+        assert_eq!(other.hold(1_500, 1_600), Ok(()));
+        drop((second, other));
+        assert_empty(&room);
+    }
+
+    #[test]
     fn what_a_flood_holds_passes_to_the_others_as_its_requests_end() {
         let (room, bound) = (Room::default(), 64);
         let (mut a, mut b) = (flood(&room, "a", bound), VecDeque::new());

@@ -66,6 +66,18 @@ fn a_reached_limit_says_whose_and_for_how_long() {
 }
 
 #[test]
+fn a_whole_number_of_seconds_is_told_as_it_is() {
+    let (clock, accounts, acme, _) = world();
+    let limits = Limits { requests_per_minute: Some(6), ..Limits::default() };
+    let ask = || accounts.reserve(vec![claim(&acme, &limits, 1, 1)]);
+    (0..6).for_each(|_| ask().unwrap().void());
+    for (passed_ms, told) in [(0, 10), (1, 10), (999, 9), (1_000, 8), (7_999, 1)] {
+        clock.advance(Duration::from_millis(passed_ms));
+        assert_eq!(LimitReached::of(&ask().unwrap_err()).unwrap().retry_after_s, told, "{passed_ms}");
+    }
+}
+
+#[test]
 fn a_request_larger_than_a_minutes_tokens_passes_alone_and_is_owed() {
     let (clock, accounts, acme, _) = world();
     let limits = Limits { input_tokens_per_minute: Some(1_000), ..Limits::default() };

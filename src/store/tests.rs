@@ -114,6 +114,57 @@ fn one_level_short_takes_nothing_anywhere_and_is_named() {
 }
 
 #[test]
+fn of_several_ceilings_that_are_short_the_one_that_holds_longest_is_named() {
+    let month = Cell::Window(Unit::Money, Period::Month);
+    // Cell and ceiling of the gateway, of the tenant, and whose is named where 11 are asked.
+    for (gateway, acme, named) in [
+        ((month, 10), (DAY_MONEY, 10), "the organisation"),
+        ((DAY_MONEY, 10), (month, 10), "tenant `acme`"),
+        ((DAY_MONEY, 5), (DAY_MONEY, 3), "tenant `acme`"),
+        ((DAY_MONEY, 3), (DAY_MONEY, 5), "the organisation"),
+        ((DAY_MONEY, 10), (DAY_MONEY, 10), "the organisation"),
+    ] {
+        let accounts = Accounts::new(clock());
+        let (org, tenant) = (accounts.configured(&AccountId::organisation()), tenant(&accounts, "acme"));
+        let mut claims = vec![
+            claim(&org, &[demand(gateway.0, 11, gateway.1)]),
+            claim(&tenant, &[demand(acme.0, 11, acme.1)]),
+        ];
+        for _ in 0..2 {
+            let short = accounts.reserve(claims.clone()).unwrap_err();
+            assert_eq!(short.id.to_string(), named, "{gateway:?} {acme:?}");
+            claims.reverse();
+        }
+    }
+}
+
+#[test]
+fn every_cell_stands_at_its_place() {
+    assert_eq!(Cell::ALL.map(Cell::place), std::array::from_fn(|place| place));
+}
+
+#[test]
+fn levels_are_named_as_documents_and_metrics_name_them() {
+    let levels = [Level::Organisation, Level::Tenant, Level::User, Level::Key, Level::Sample];
+    assert_eq!(levels.map(Level::name), ["gateway", "tenant", "user", "key", "sample"]);
+}
+
+#[test]
+fn what_may_come_on_top_of_what_is_held_is_known_while_it_is_held() {
+    let accounts = Accounts::new(clock());
+    let acme = tenant(&accounts, "acme");
+    let ask = |amount, most| claim(&acme, &[Demand { most, ..demand(DAY_MONEY, amount, 1_000) }]);
+    let unheld = || acme.lock().unheld(DAY_MONEY);
+    let (one, other) =
+        (accounts.reserve(vec![ask(5, 25)]).unwrap(), accounts.reserve(vec![ask(7, 7)]).unwrap());
+    assert_eq!(unheld(), 20);
+    assert_eq!(accounts.reserved_total(), Held { requests: 0, nanousd: 12, tokens: 0 });
+    one.void();
+    assert_eq!(unheld(), 0);
+    other.void();
+}
+
+#[test]
 fn the_same_account_or_cell_asked_twice_is_counted_twice() {
     let accounts = Accounts::new(clock());
     let acme = tenant(&accounts, "acme");

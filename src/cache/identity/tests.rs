@@ -40,6 +40,7 @@ fn are_same(left: &Owned, right: &Owned) -> bool {
     let (left, right) = (identity(left), identity(right));
     let same = left == right;
     assert_eq!(same, left.key() == right.key());
+    assert_eq!(same, left.key().as_bytes() == right.key().as_bytes());
     assert_eq!(same, left.seal() == right.seal());
     same
 }

@@ -98,6 +98,28 @@ fn each_kind_of_damage_is_called_by_its_name() {
     }
 }
 
+#[test]
+fn damage_within_one_segment_is_called_by_its_name() {
+    let damages: [Damage; 3] = [
+        (|lines| swap_bytes(lines, 4, 5), FindingKind::Reorder, 6),
+        (|lines| lines.insert(4, lines[7].clone()), FindingKind::Duplicate, 8),
+        (|lines| drop(lines.remove(4)), FindingKind::Gap, 5),
+    ];
+    for (damage, kind, seq) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path()).unwrap();
+        for cost in 0..9 {
+            block_on(journal.append(&exchange(&RequestId::generate(), cost))).unwrap();
+        }
+        close(&journal);
+        let mut lines = lines(folder.path());
+        damage(&mut lines);
+        write_lines(folder.path(), &lines);
+        let finding = finding(folder.path(), None);
+        assert_eq!((finding.kind, finding.seq), (kind, seq), "{finding}");
+    }
+}
+
 /// Exchanges two lines' bytes, each staying in the other's file.
 fn swap_bytes(lines: &mut [(usize, Vec<u8>)], one: usize, other: usize) {
     let kept = lines[one].1.clone();
@@ -142,6 +164,20 @@ fn a_replaced_chain_and_a_lost_stream_are_found_given_the_head() {
 }
 
 #[test]
+fn a_stream_is_verified_by_itself_and_no_other_folder_is_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let anchor = written(folder.path(), 3);
+    let alone = verify(&folder.path().join("exchanges"), None).unwrap();
+    assert_eq!((alone.len(), alone[0].head), (1, anchor));
+    let empty = tempfile::tempdir().unwrap();
+    for none in
+        [empty.path().to_path_buf(), folder.path().join("exchanges/exchanges"), folder.path().join("key")]
+    {
+        assert!(matches!(verify(&none, None), Err(WalkFailure::Unreadable { .. })), "{}", none.display());
+    }
+}
+
+#[test]
 fn an_export_holds_the_selected_exchanges_as_they_were_written() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 4);
@@ -154,8 +190,11 @@ fn an_export_holds_the_selected_exchanges_as_they_were_written() {
     };
     assert_eq!(export(folder.path(), &all, keep).unwrap(), 4);
     assert_eq!(out, lines(folder.path())[1..].iter().flat_map(|(_, line)| line.clone()).collect::<Vec<_>>());
+    let later = clock().now() + Duration::from_secs(1);
+    assert_eq!(export(folder.path(), &Selection { to: Some(later), ..all.clone() }, |_| Ok(())).unwrap(), 4);
     for none in [
         Selection { to: Some(clock().now()), ..all.clone() },
+        Selection { from: Some(later), ..all.clone() },
         Selection { user: Some("ann".into()), ..all.clone() },
         Selection { model: Some("claude-haiku-5-5".into()), ..all.clone() },
     ] {

@@ -27,6 +27,16 @@ fn a_restart_goes_on_with_the_chain_and_sees_every_entry() {
 }
 
 #[test]
+fn a_segment_that_a_crash_left_without_a_name_is_gone_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    close(&open(folder.path()).unwrap().0);
+    let unnamed = segment_path(folder.path(), 2).with_extension("begun");
+    fs::write(&unnamed, "{\"seq\":2").unwrap();
+    close(&open(folder.path()).unwrap().0);
+    assert!(!unnamed.exists() && segment_path(folder.path(), 1).exists());
+}
+
+#[test]
 fn a_crash_at_any_byte_of_the_last_write_leaves_a_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open(folder.path()).unwrap();

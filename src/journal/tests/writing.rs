@@ -152,7 +152,10 @@ fn no_group_carries_the_chain_past_a_checkpoint() {
     faults.clear();
     close(&journal);
     let mut heads = Vec::new();
-    for written in segment::list(&folder.path().join("exchanges")).unwrap() {
+    let segments = segment::list(&folder.path().join("exchanges")).unwrap();
+    // Each group is larger than a segment here, and ends it.
+    assert!((4..=6).contains(&segments.len()), "{}", segments.len());
+    for written in segments {
         let lines = std::fs::read(written.path).unwrap();
         heads.extend(lines.split(|byte| *byte == b'\n').filter_map(signed));
     }
@@ -162,6 +165,56 @@ fn no_group_carries_the_chain_past_a_checkpoint() {
 /// The number of the record behind which a line is a checkpoint.
 fn signed(line: &[u8]) -> Option<u64> {
     chain::Line::read(line).filter(|line| line.kind == b"checkpoint").map(|line| line.seq - 1)
+}
+
+#[test]
+fn an_interrupted_write_goes_on_and_a_failed_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Recovered::default();
+    let signing = (&SigningKey::read_or_make(folder.path()).unwrap(), &clock());
+    let mut none = snapshot::Each(|_, _| {});
+    let (mut tail, _) =
+        recover::recover(folder.path(), Stream::Exchanges, signing, 3000, &mut found, &mut none).unwrap();
+    let record = exchange(&RequestId::generate(), 1).to_line().unwrap().into_bytes();
+    let mut write = |fault| {
+        tail.faults = Faults::of([fault]);
+        tail.write([record.as_slice()].into_iter()).map_err(|error| error.kind())
+    };
+    assert_eq!(write(Fault::Fails(ErrorKind::Interrupted)), Ok(()));
+    assert_eq!(write(Fault::Fails(ErrorKind::StorageFull)), Err(ErrorKind::StorageFull));
+    assert_eq!(write(Fault::Short(1)), Ok(()));
+}
+
+#[test]
+fn what_waits_for_a_disk_is_bounded_and_what_is_dropped_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::of([]);
+    let journal = open_faulty(folder.path(), &faults);
+    for _ in 0..10_000 {
+        faults.push(Fault::Fails(ErrorKind::StorageFull));
+    }
+    let mut record = exchanged(&RequestId::generate(), 1);
+    record.tags.push("x".repeat(MAX_RECORD_BYTES - 4_096));
+    let large = Entry::from(record);
+    let fitting = writer::RETAINED_BYTES / (MAX_RECORD_BYTES - 4_096);
+    for place in 0..fitting + 3 {
+        let failure = block_on(journal.append(&large)).unwrap_err();
+        let StoreFailure::Unwritten(why) = failure else { panic!("{failure}") };
+        assert_eq!(why == "too many records wait for the disk", place >= fitting, "{place}: {why}");
+    }
+    let health = journal.health();
+    assert_eq!((health.is_healthy, health.retained, health.dropped), (false, fitting as u64, 3));
+    assert!(health.failures > 1, "each try counts: {health:?}");
+    faults.clear();
+    // There is room for a small one, with which all are written; what is written holds no room any more.
+    block_on(journal.append(&exchange(&RequestId::generate(), 1))).unwrap();
+    block_on(journal.append(&large)).unwrap();
+    close(&journal);
+    for written in segment::list(&folder.path().join("exchanges")).unwrap() {
+        let bytes = std::fs::metadata(written.path).unwrap().len();
+        assert!(bytes <= 2 * MAX_RECORD_BYTES as u64, "a group of one write is bounded: {bytes}");
+    }
+    assert_eq!(costs(folder.path()), vec![1; fitting + 2]);
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
