@@ -171,7 +171,10 @@ fn nanousd(amount: NanoUsd) -> u64 {
 }
 
 fn permille(used: u64, limit: u64) -> u64 {
-    u64::try_from(u128::from(used) * 1_000 / u128::from(limit.max(1))).unwrap_or(u64::MAX)
+    match used.checked_mul(1_000) {
+        Some(thousandths) => thousandths / limit.max(1),
+        None => u64::try_from(u128::from(used) * 1_000 / u128::from(limit.max(1))).unwrap_or(u64::MAX),
+    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,8 @@ fn use_is_counted_where_no_ceiling_is_set_yet() {
     let limited = Budget { daily: Some(dollars("5")), ..Budget::default() };
     assert!(accounts.reserve(ask(&limited)).is_err());
     let standings = accounts.standing(&ask(&limited));
-    let full: Vec<Utilization> =
-        standings.into_iter().filter_map(|standing| Utilization::of(standing, 600)).collect();
+    let full: Vec<Utilization<'_>> =
+        standings.iter().filter_map(|standing| Utilization::of(acme.id(), standing, 600)).collect();
     let [day] = &full[..] else { panic!("{full:?}") };
     assert_eq!((day.claim(), day.permille, day.is_due()), ("daily_budget", 600, true));
 }

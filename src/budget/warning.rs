@@ -9,10 +9,10 @@ use super::{claim, named, permille, written};
 use crate::store::{AccountId, Cell, Period, Standing, Unit};
 
 /// How full one budget or quota is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Utilization {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utilization<'a> {
     /// Whose it is.
-    pub id: AccountId,
+    pub id: &'a AccountId,
     /// Money or tokens.
     pub unit: Unit,
     /// Over which period.
@@ -29,14 +29,14 @@ pub struct Utilization {
     pub resets_at: Timestamp,
 }
 
-impl Utilization {
-    /// Reads where a window with a ceiling stands; `None` for a rate, and where there is no ceiling.
+impl<'a> Utilization<'a> {
+    /// Reads where a window of `id` with a ceiling stands; `None` for a rate, and where there is no ceiling.
     #[must_use]
-    pub fn of(standing: Standing, warn_at_permille: u16) -> Option<Self> {
+    pub fn of(id: &'a AccountId, standing: &Standing, warn_at_permille: u16) -> Option<Self> {
         let (Cell::Window(unit, period), Some(limit)) = (standing.cell, standing.ceiling) else {
             return None;
         };
-        let Standing { id, used, resets_at, .. } = standing;
+        let Standing { used, resets_at, .. } = *standing;
         let permille = permille(used, limit);
         Some(Self { id, unit, period, limit, used, permille, warn_at_permille, resets_at })
     }
@@ -58,7 +58,7 @@ impl Utilization {
     pub fn message(&self) -> String {
         let (used, limit) = (written(self.used, self.unit), written(self.limit, self.unit));
         let (what, percent, reset) =
-            (named(self.unit, self.period, &self.id), self.permille / 10, self.resets_at);
+            (named(self.unit, self.period, self.id), self.permille / 10, self.resets_at);
         format!("{what} is used to {percent} % ({used} of {limit}); it resets at {reset}")
     }
 }
@@ -79,7 +79,7 @@ impl Told {
     pub const MAX: usize = 200_000;
 
     /// Notes a warning that is due; tells whether it is the first for this window under this ceiling.
-    pub fn first(&self, due: &Utilization, now: Timestamp) -> bool {
+    pub fn first(&self, due: &Utilization<'_>, now: Timestamp) -> bool {
         let place = (due.id.clone(), Cell::Window(due.unit, due.period));
         let telling = Telling { ends: due.resets_at, limit: due.limit };
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,9 +101,12 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn full(name: &str, used: u64, limit: u64, ends: &str) -> Utilization {
+    fn tenant(name: &str) -> AccountId {
+        AccountId::tenant(name.into())
+    }
+
+    fn full<'a>(id: &'a AccountId, used: u64, limit: u64, ends: &str) -> Utilization<'a> {
         let standing = Standing {
-            id: AccountId::tenant(name.into()),
             cell: Cell::Window(Unit::Money, Period::Day),
             ceiling: Some(limit),
             used,
@@ -112,23 +115,24 @@ mod tests {
             remaining: 0,
             resets_at: ends.parse().unwrap(),
         };
-        Utilization::of(standing, 800).unwrap()
+        Utilization::of(id, &standing, 800).unwrap()
     }
 
     #[test]
     fn a_warning_is_due_from_its_share_on() {
+        let acme = tenant("acme");
         for (used, due) in [(7_999, false), (8_000, true), (12_000, true)] {
-            assert_eq!(full("a", used, 10_000, "2026-11-27T00:00:00Z").is_due(), due, "{used}");
+            assert_eq!(full(&acme, used, 10_000, "2026-11-27T00:00:00Z").is_due(), due, "{used}");
         }
-        let told = full("a", 8_130_000_000, 10_000_000_000, "2026-11-27T00:00:00Z").message();
-        let expected = "the daily budget of tenant `a` is used to 81 % ($8.13 of $10.00); it resets at 2026-11-27T00:00:00Z";
+        let told = full(&acme, 8_130_000_000, 10_000_000_000, "2026-11-27T00:00:00Z").message();
+        let expected = "the daily budget of tenant `acme` is used to 81 % ($8.13 of $10.00); it resets at 2026-11-27T00:00:00Z";
         assert_eq!(told, expected);
     }
 
     #[test]
     fn each_window_is_told_once_and_again_under_another_ceiling() {
         let (told, now) = (Told::default(), "2026-11-26T12:00:00Z".parse().unwrap());
-        let first = |name, used, limit, ends| told.first(&full(name, used, limit, ends), now);
+        let first = |name, used, limit, ends| told.first(&full(&tenant(name), used, limit, ends), now);
         assert!(first("a", 8, 10, "2026-11-27T00:00:00Z"));
         assert!(!first("a", 9, 10, "2026-11-27T00:00:00Z"));
         assert!(first("b", 9, 10, "2026-11-27T00:00:00Z"));
@@ -140,11 +144,12 @@ mod tests {
     fn what_is_remembered_is_bounded_and_windows_that_ended_make_room() {
         let (told, now) = (Told::default(), "2026-11-26T12:00:00Z".parse().unwrap());
         for number in 0..Told::MAX {
-            assert!(told.first(&full(&number.to_string(), 8, 10, "2026-11-27T00:00:00Z"), now));
+            assert!(told.first(&full(&tenant(&number.to_string()), 8, 10, "2026-11-27T00:00:00Z"), now));
         }
-        assert!(!told.first(&full("late", 8, 10, "2026-11-27T00:00:00Z"), now));
+        let late = tenant("late");
+        assert!(!told.first(&full(&late, 8, 10, "2026-11-27T00:00:00Z"), now));
         let later = "2026-11-27T00:00:00Z".parse().unwrap();
-        assert!(told.first(&full("late", 8, 10, "2026-11-28T00:00:00Z"), later));
+        assert!(told.first(&full(&late, 8, 10, "2026-11-28T00:00:00Z"), later));
         assert_eq!(told.0.lock().unwrap().len(), 1);
     }
 }

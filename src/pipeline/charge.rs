@@ -56,26 +56,38 @@ fn level_claim(level: &LevelOf, accounts: &Accounts, demands: impl Fn(&Ceilings,
     Claim { account: level.account(accounts), zone: level.ceilings.budget.zone.clone(), demands: wanted }
 }
 
-/// Returns where the caller's own levels stand with their rates.
-pub(super) fn rate_standings(exchange: &Exchange) -> Vec<Standing> {
-    let rates = claims_with(exchange, |ceilings, into| {
-        limit::demands(&ceilings.limits, 1, 1, into);
-        into.retain(|demand| demand.cell != Cell::Concurrency);
-    });
-    exchange.tercet.runtime.accounts.standing(&rates)
+/// Returns where a level stands with each of its rates, budgets and quotas that has a ceiling.
+pub(super) fn standings(level: &LevelOf, accounts: &Accounts) -> Vec<Standing> {
+    let Ceilings { limits, budget, quota } = &*level.ceilings;
+    let mut demands = Vec::new();
+    limit::demands(limits, 1, 1, &mut demands);
+    budget::demands(budget, quota, &Estimate::NOTHING, &mut demands);
+    standing(level, accounts, demands)
+}
+
+/// Returns where those of a level's demands stand that have a ceiling; requests in flight are nobody's to be told.
+fn standing(level: &LevelOf, accounts: &Accounts, mut demands: Vec<Demand>) -> Vec<Standing> {
+    demands.retain(|demand| demand.ceiling.is_some() && demand.cell != Cell::Concurrency);
+    if demands.is_empty() {
+        return Vec::new();
+    }
+    accounts.standing_of(&level.account(accounts), &level.ceilings.budget.zone, &demands)
 }
 
 /// Returns how full each budget and quota of a level is; looks at nothing where it has none.
-pub(super) fn utilizations(level: &LevelOf, accounts: &Accounts) -> impl Iterator<Item = Utilization> {
-    let claim = has_budget(&level.ceilings).then(|| {
-        level_claim(level, accounts, |ceilings, into| {
-            budget::demands(&ceilings.budget, &ceilings.quota, &Estimate::NOTHING, into);
-            into.retain(|demand| demand.ceiling.is_some());
-        })
-    });
-    let standings = claim.map(|claim| accounts.standing(&[claim])).unwrap_or_default();
-    let warn_at = level.ceilings.budget.warn_at_permille;
-    standings.into_iter().filter_map(move |standing| Utilization::of(standing, warn_at))
+pub(super) fn utilizations<'a>(
+    level: &'a LevelOf,
+    accounts: &Accounts,
+) -> impl Iterator<Item = Utilization<'a>> + use<'a> {
+    let Ceilings { budget, quota, .. } = &*level.ceilings;
+    let mut demands = Vec::new();
+    if has_budget(&level.ceilings) {
+        budget::demands(budget, quota, &Estimate::NOTHING, &mut demands);
+    }
+    let warn_at = budget.warn_at_permille;
+    standing(level, accounts, demands)
+        .into_iter()
+        .filter_map(move |standing| Utilization::of(&level.id, &standing, warn_at))
 }
 
 /// Says why nothing was held.

@@ -24,7 +24,13 @@ pub async fn handle(tercet: &Arc<Tercet>, request: Request<Incoming>) -> Respons
         Route::CountTokens => Endpoint::CountTokens,
         _ => Endpoint::Other,
     };
+    // HTTP/1.1 with such a target is refused before it is parsed; HTTP/2 brings it here.
+    let is_plain = head.uri.path_and_query().is_none_or(|target| target.as_str().is_ascii());
     let exchange = Exchange::begin(tercet, endpoint, head);
+    if !is_plain {
+        let refusal = Refusal::malformed("the path holds what a URI cannot (RFC 3986): encode it");
+        return finish::refuse(exchange, &refusal).await;
+    }
     match asked {
         Route::Messages | Route::CountTokens => handle_message(exchange, body).await,
         Route::Probe => probe(),

@@ -86,12 +86,12 @@ pub(super) async fn relay(forwarded: Forwarded) -> Response<Reply> {
     {
         return Box::pin(guarding::hold(watch, head, prelude, body)).await;
     }
-    // Most streams are open for far longer than it took to send them. A sample is sent when they end.
-    if watch.exchange.endpoint.is_message() && watch.exchange.sampling.is_none() {
-        watch.exchange.keep_recorded();
-    }
     if watch.exchange.endpoint.is_message() && watch.exchange.asked.stream {
         head.extensions.insert(Lasting);
+        // Most streams are open for far longer than it took to send them. A sample is sent when they end.
+        if watch.exchange.sampling.is_none() {
+            watch.exchange.keep_recorded();
+        }
     }
     let seat = watch.keeping_mut().map(Keeping::take_off);
     let relay = Box::new(Relay::of(prelude, body, watch));

@@ -42,7 +42,7 @@ pub fn take_for_told(tercet: &Tercet) {
     }
 }
 
-fn tell(tercet: &Tercet, due: &Utilization) {
+fn tell(tercet: &Tercet, due: &Utilization<'_>) {
     let level = due.id.level;
     let limit = if due.unit == Unit::Money { LimitKind::Budget } else { LimitKind::Quota };
     tercet.runtime.metrics.record_warning(tenant_label(due), level.name(), limit);
@@ -61,11 +61,11 @@ fn tell(tercet: &Tercet, due: &Utilization) {
 }
 
 /// Tenants' names do not begin with an underscore.
-fn tenant_label(due: &Utilization) -> &str {
+fn tenant_label<'a>(due: &Utilization<'a>) -> &'a str {
     if due.id.level == Level::Organisation { "_gateway" } else { &due.id.tenant }
 }
 
-fn notice(tercet: &Tercet, due: &Utilization) -> Notice {
+fn notice(tercet: &Tercet, due: &Utilization<'_>) -> Notice {
     let id = identity(due);
     let named = |level: Level| if due.id.level == level { Value::from(&*due.id.name) } else { Value::Null };
     let tenant = if due.id.level == Level::Organisation { Value::Null } else { Value::from(&*due.id.tenant) };
@@ -98,7 +98,7 @@ fn notice(tercet: &Tercet, due: &Utilization) -> Notice {
 }
 
 /// The same for the same window under the same ceiling, on every instance and after a restart.
-fn identity(due: &Utilization) -> String {
+fn identity(due: &Utilization<'_>) -> String {
     let (level, ends) = (due.id.level.name(), due.resets_at.as_nanosecond().to_string());
     let mut hasher = blake3::Hasher::new();
     for part in [level, &due.id.tenant, &due.id.name, due.claim(), &ends, &due.limit.to_string()] {

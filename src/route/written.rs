@@ -3,8 +3,6 @@
 //! Every request leaves one of each, so they are written straight into their text; a test holds the basis against what
 //! serde makes of it, which sees that no field is forgotten.
 
-use std::fmt::Write;
-
 use super::ask::Ask;
 use super::basis::{Basis, is_usual_version, told_shares};
 use super::decision::{Candidate, Origin, RouteDecision};
@@ -90,11 +88,24 @@ fn put_candidate(text: &mut String, candidate: &Candidate, told_by_basis: bool) 
         }
         object.texts("reasons", &candidate.blockers);
         if !told_by_basis {
-            // A string takes everything.
-            let _ = write!(object.member("sufficiency"), "{:?}", candidate.sufficiency());
+            push_share(object.member("sufficiency"), candidate.sufficiency_permille);
         }
         object.number("estimate_nanousd", candidate.estimate.0);
     });
+}
+
+/// Writes thousandths as the share they are, as short as serde writes it: `0.985`, `0.5`, `1.0`.
+fn push_share(text: &mut String, permille: u16) {
+    push_decimal(text, (permille / 1_000).into());
+    text.push('.');
+    let [tens, hundreds] = [permille / 10 % 10, permille / 100 % 10];
+    push_decimal(text, hundreds.into());
+    if !permille.is_multiple_of(100) {
+        push_decimal(text, tens.into());
+    }
+    if !permille.is_multiple_of(10) {
+        push_decimal(text, (permille % 10).into());
+    }
 }
 
 fn put_ask(object: &mut Object, ask: &Ask<'_>) {
@@ -181,6 +192,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn shares_are_written_as_serde_writes_them() {
+        for permille in 0..=1_000 {
+            let mut written = String::new();
+            push_share(&mut written, permille);
+            assert_eq!(written, json!(f64::from(permille) / 1_000.0).to_string());
+        }
+    }
 
     /// Every field set; what is not named here is refused by the reading.
     fn full() -> Value {

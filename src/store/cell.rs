@@ -223,7 +223,7 @@ impl Cells {
             (Cell::Concurrency, _) => self.in_flight = self.in_flight.saturating_add(demand.amount),
             (Cell::Window(unit, period), ceiling) => {
                 if let Some(ceiling) = ceiling {
-                    demand.amount = hold(demand, self.level(demand.cell, ceiling, zone, now).remaining);
+                    demand.amount = hold(demand, self.remaining(demand.cell, ceiling, zone, now));
                 }
                 let window = self.window(unit, period, zone, now.wall);
                 window.reserved = window.reserved.saturating_add(demand.amount);
@@ -242,7 +242,7 @@ impl Cells {
         reach: Reach,
     ) -> Option<Wait> {
         let ceiling = demand.ceiling?;
-        let remaining = self.level(demand.cell, ceiling, zone, now).remaining;
+        let remaining = self.remaining(demand.cell, ceiling, zone, now);
         let fits = match (&self.shares, reach) {
             (Some(shares), Reach::Shared) => {
                 let (own, ends) = self.own(demand.cell);
@@ -313,6 +313,14 @@ impl Cells {
             shares.add_elsewhere(cell, self.own(cell).1, ceiling, &mut level);
         }
         level
+    }
+
+    /// Returns what is left of a cell, without the time until it is empty again, which takes two long divisions.
+    fn remaining(&mut self, cell: Cell, ceiling: u64, zone: &TimeZone, now: Moment) -> u64 {
+        match cell {
+            Cell::Rate(rate) => self.buckets[rate as usize].remaining(ceiling, now.instant),
+            Cell::Concurrency | Cell::Window(..) => self.level(cell, ceiling, zone, now).remaining,
+        }
     }
 
     fn own_level(&mut self, cell: Cell, ceiling: u64, zone: &TimeZone, now: Moment) -> Level {

@@ -151,14 +151,12 @@ impl Workloads {
     pub fn known(&self, tenant: &str, fingerprints: &Fingerprints) -> Option<Known> {
         let found = self.found(tenant, fingerprints)?;
         let mut wider: Option<Posterior> = None;
-        let (mut known, mut client): (Option<(Known, Tally)>, _) = (None, Troubles::default());
+        let (mut known, mut client): (Option<(Known, Box<Tally>)>, _) = (None, Troubles::default());
         for (level, fingerprint, tally, troubles) in found.into_iter().flatten().rev() {
             if level == Level::Client {
                 client = troubles;
             }
-            if tally.weight() < OUTCOMES_MIN {
-                continue;
-            }
+            let Some(tally) = tally else { continue };
             let posterior = tally.posterior(wider.as_ref());
             // A narrow workload of a handful of outcomes knows less than the wider one it is part of.
             let speaks = tally.weight() >= NARROW_MIN
@@ -180,7 +178,9 @@ impl Workloads {
         Some(std::array::from_fn(|_| {
             let (level, fingerprint) = levels.next()?;
             let entry = tenant.workloads.get(&fingerprint)?;
-            Some((level, fingerprint, entry.tally.clone(), entry.troubles))
+            // Most workloads were never told an outcome; a tally is large to carry for nothing.
+            let tally = (entry.tally.weight() >= OUTCOMES_MIN).then(|| Box::new(entry.tally.clone()));
+            Some((level, fingerprint, tally, entry.troubles))
         }))
     }
 
@@ -229,7 +229,7 @@ impl Workloads {
 }
 
 /// A workload as it is copied out, with its fingerprint.
-type Found = (Level, u64, Tally, Troubles);
+type Found = (Level, u64, Option<Box<Tally>>, Troubles);
 
 impl Tenant {
     fn written(&self, name: &str) -> Vec<Written> {

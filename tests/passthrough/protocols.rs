@@ -44,6 +44,19 @@ async fn http_2_is_spoken_by_prior_knowledge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_uri_goes_nowhere_by_http_2_either() {
+    let house = House::start(TENANTS).await;
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
+    for path in ["/v1/other/caf\u{e9}", "/v1/models?after_id=caf\u{e9}"] {
+        let asked = Request::get(format!("{}{path}", house.url)).header("x-api-key", ACME);
+        let answer = client.request(asked.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400, "{path}");
+    }
+    assert!(house.upstream.requests().is_empty());
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_agrees_on_http_2_or_1_by_alpn() {
     let folder = TempDir::new().unwrap();
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
