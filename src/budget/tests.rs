@@ -75,6 +75,29 @@ fn a_quota_counts_tokens_of_every_kind() {
 }
 
 #[test]
+fn a_budget_is_asked_for_money_and_a_quota_for_tokens() {
+    let budget = Budget { daily: Some(dollars("5")), ..Budget::default() };
+    let quota = Quota { daily_tokens: Some(1_000), monthly_tokens: None };
+    let estimate = Estimate {
+        prompt_tokens: 30,
+        max_prompt_tokens: 50,
+        output_tokens: 4,
+        max_output_tokens: 9,
+        cost: NanoUsd(600),
+        max_cost: NanoUsd(800),
+        ..Estimate::LEAST
+    };
+    for (reserve, money, tokens) in [(Reserve::Expected, 600, 34), (Reserve::Max, 800, 59)] {
+        let mut asked = Vec::new();
+        demands(&Budget { reserve, ..budget.clone() }, &quota, &estimate, &mut asked);
+        let capped = asked.iter().filter(|demand| demand.ceiling.is_some());
+        let amounts: Vec<_> = capped.map(|demand| (demand.cell, demand.amount, demand.most)).collect();
+        let day = |unit| Cell::Window(unit, Period::Day);
+        assert_eq!(amounts, [(day(Unit::Money), money, 800), (day(Unit::Tokens), tokens, 59)]);
+    }
+}
+
+#[test]
 fn reserving_the_most_never_exceeds_a_budget_and_reserving_the_usual_by_one_request_at_most() {
     let price = |usage: &Usage| {
         crate::money::Rate(20_000_000_000).cost(usage.output_tokens, crate::money::Factor::ONE)

@@ -143,3 +143,20 @@ fn only_so_many_answers_are_shared_at_once() {
     places.pop();
     assert!(cache.place_to_share().is_ok());
 }
+
+#[test]
+fn an_answer_that_was_shared_is_kept_whole_once_what_it_came_to_is_known() {
+    let flight = Flight::new(1 << 10);
+    let kept = |kind| {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        CachedAnswer::landed(&flight, headers, NOON.parse().unwrap())
+    };
+    flight.write(&Bytes::from_static(b"all "));
+    flight.write(&Bytes::from_static(b"of it"));
+    assert!(kept("application/json").is_none());
+    flight.land(Arc::default());
+    for (kind, streamed) in [("application/json", false), ("text/event-stream; charset=utf-8", true)] {
+        let kept = kept(kind).unwrap();
+        assert_eq!((&kept.body[..], kept.streamed, kept.headers.len()), (&b"all of it"[..], streamed, 1));
+    }
+}

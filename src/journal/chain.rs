@@ -161,7 +161,8 @@ impl RecordHash {
         for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
             let [high, low] = pair else { return None };
             let (high, low) = (HEX_VALUES[usize::from(*high)], HEX_VALUES[usize::from(*low)]);
-            all |= high | low;
+            all |= high;
+            all |= low;
             *byte = high << 4 | low & 15;
         }
         (all & NO_HEX == 0).then_some(Self(hash))

@@ -1,6 +1,8 @@
 //! The promises of the journal, kept on real files.
 
 mod audit;
+mod desk;
+mod links;
 mod retention;
 mod snapshots;
 mod starting;

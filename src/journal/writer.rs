@@ -166,8 +166,11 @@ impl Writer {
     /// Takes a record to be written by the next [`Self::commit`]; beyond the bound it is dropped, and said so.
     pub(super) fn keep(&mut self, kept: Kept) {
         if self.kept_bytes + kept.record.len() > RETAINED_BYTES {
-            let dropped = self.state.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::error!(dropped, "a record was dropped: the journal cannot be written and holds no more");
+            self.state.dropped.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                dropped = self.state.dropped(),
+                "a record was dropped: the journal cannot be written and holds no more"
+            );
             tell(kept.done, &StoreFailure::Unwritten("too many records wait for the disk".to_owned()));
             return;
         }
@@ -236,11 +239,8 @@ impl Writer {
         }
     }
 
-    /// Writes and syncs what there is.
+    /// Syncs what was written; fails where something is kept that was not.
     pub(super) fn close(&mut self) -> Result<Link, StoreFailure> {
-        if !self.kept.is_empty() {
-            self.commit();
-        }
         if !self.kept.is_empty() {
             let records = self.kept.len();
             tracing::error!(records, "the journal closes without records that it could not write");

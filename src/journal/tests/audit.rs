@@ -72,7 +72,7 @@ type Damage = (fn(&mut Vec<(usize, Vec<u8>)>), FindingKind, u64);
 
 #[test]
 fn each_kind_of_damage_is_called_by_its_name() {
-    let damages: [Damage; 9] = [
+    let damages: [Damage; 10] = [
         (|lines| lines[4].1[200] ^= 1, FindingKind::Edit, 5),
         (|lines| drop(lines.remove(4)), FindingKind::Gap, 5),
         (|lines| drop(lines.drain(3..6)), FindingKind::Gap, 4),
@@ -82,6 +82,7 @@ fn each_kind_of_damage_is_called_by_its_name() {
         (|lines| lines.truncate(10), FindingKind::Truncation, 11),
         (|lines| rewrite(lines, 6), FindingKind::Fork, 8),
         (|lines| lines[12].1.truncate(90), FindingKind::Truncation, 13),
+        (|lines| number_twice(lines, 4), FindingKind::Gap, 5),
     ];
     for (number, (damage, kind, seq)) in damages.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
@@ -118,6 +119,32 @@ fn damage_within_one_segment_is_called_by_its_name() {
         let finding = finding(folder.path(), None);
         assert_eq!((finding.kind, finding.seq), (kind, seq), "{finding}");
     }
+}
+
+/// Leaves out a line, and has the last one, of another hash, bear the number of the one behind it.
+fn number_twice(lines: &mut Vec<(usize, Vec<u8>)>, index: usize) {
+    lines.remove(index);
+    let mut other = lines[index].1.clone();
+    let digit = other.len() - 4;
+    other[digit] = if other[digit] == b'0' { b'1' } else { b'0' };
+    lines.last_mut().unwrap().1 = other;
+}
+
+#[test]
+fn no_segment_that_another_follows_may_end_within_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 12);
+    let files = segments(folder.path());
+    let way = || walk::Way::of(&folder.path().join("exchanges"), Stream::Exchanges).unwrap();
+    let kind = |way: walk::Way| match way.walk(None, |_, _| Ok(())) {
+        Err(WalkFailure::Found(finding)) => Some(finding.kind),
+        other => other.map(|_| None).unwrap(),
+    };
+    assert_eq!((kind(way()), kind(way().sealed())), (None, None));
+    let bytes = fs::read(&files[files.len() - 2]).unwrap();
+    fs::write(&files[files.len() - 2], &bytes[..bytes.len() - 5]).unwrap();
+    let cut = Some(FindingKind::Truncation);
+    assert_eq!((kind(way()), kind(way().sealed())), (cut, cut));
 }
 
 /// Exchanges two lines' bytes, each staying in the other's file.

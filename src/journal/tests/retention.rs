@@ -121,7 +121,9 @@ fn nothing_but_what_the_tombstone_signs_for_may_be_missing() {
             Err(WalkFailure::Found(finding)) => assert_eq!(finding.kind, kind, "{number}: {finding}"),
             other => panic!("{number}: no finding but {other:?}"),
         }
-        assert!(Journal::open(&settings(folder.path()), &clock, |_, _| {}).is_err(), "{number}");
+        let refusal = Journal::open(&settings(folder.path()), &clock, |_, _| {}).map(|_| ()).unwrap_err();
+        let is_missing = matches!(refusal, OpenFailure::Missing { .. });
+        assert_eq!(is_missing, kind == FindingKind::Truncation, "{number}: {refusal}");
     }
 }
 
@@ -182,4 +184,59 @@ fn a_checkpoint_stands_at_least_every_thousand_records() {
     let verified = verify(folder.path(), None).unwrap().remove(0);
     assert_eq!(verified.records, 2_500 + 1 + verified.checkpoints);
     assert!(verified.checkpoints >= 1 && verified.checkpoints <= 2, "{}", verified.checkpoints);
+}
+
+/// The way along what stands in `path`.
+fn way(path: &Path) -> walk::Way {
+    walk::Way::of(&path.join("exchanges"), Stream::Exchanges).unwrap()
+}
+
+#[test]
+fn a_way_knows_where_segments_end_and_what_was_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, clock) = aged(folder.path());
+    let begun = segment::list(&folder.path().join("exchanges")).unwrap().into_iter().skip(1);
+    let ends: Vec<u64> = begun.map(|segment| segment.first_seq - 1).collect();
+    let whole = way(folder.path());
+    assert_eq!(whole.dropped(), 0);
+    let all = 0..=journal.head(Stream::Exchanges).seq;
+    assert_eq!(all.filter(|seq| whole.has_boundary(*seq)).collect::<Vec<_>>(), ends);
+    assert_eq!(whole.sweep(None).map(|swept| swept.end.seq), ends.last().copied());
+    for end in ends {
+        assert_eq!(whole.sweep_to(end).map(|swept| swept.end.seq), Some(end));
+    }
+    let dropped = drop_old(&journal, &clock);
+    assert_eq!(way(folder.path()).dropped(), dropped.last_seq);
+    close(&journal);
+}
+
+#[test]
+fn segments_of_one_record_are_dropped_and_passed_over_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let (journal, _) =
+        Journal::open_with(&settings(folder.path()), &clock, 1, &mut snapshot::Each(|_, _| {}), |tail| tail)
+            .unwrap();
+    for days in [0, 0, 120] {
+        block_on(journal.append(&at(&clock, None))).unwrap();
+        clock.advance(Duration::from_secs(days * 86_400));
+    }
+    block_on(journal.append(&at(&clock, None))).unwrap();
+    let head = journal.head(Stream::Exchanges);
+    for seq in 1..=4 {
+        let mut way = way(folder.path());
+        let swept = way.sweep_to(seq).unwrap();
+        way.pass(swept);
+        assert_eq!(way.walk(None, |_, _| Ok(())).unwrap().end.unwrap().hash, head.hash, "{seq}");
+    }
+    let kept: Vec<_> =
+        files(folder.path()).iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+    let dropped = drop_old(&journal, &clock);
+    assert_eq!((dropped.segments, dropped.last_seq), (4, 4));
+    let head = journal.head(Stream::Exchanges);
+    close(&journal);
+    for (file, bytes) in kept {
+        fs::write(file, bytes).unwrap();
+    }
+    assert_eq!(verify(folder.path(), Some(&head)).unwrap().remove(0).head, head);
 }

@@ -145,3 +145,51 @@ fn only_the_owner_may_read_the_journal() {
     assert!(files.iter().all(|file| mode(file) == 0o600));
     close(&journal);
 }
+
+#[test]
+fn records_of_a_later_version_are_counted_in_both_streams_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    close(&open(folder.path()).unwrap().0);
+    let signing = (&SigningKey::read(folder.path()).unwrap(), &clock());
+    for (stream, count) in [(Stream::Exchanges, 3), (Stream::Admin, 2)] {
+        let (mut found, mut none) = (Recovered::default(), snapshot::Each(|_, _| {}));
+        let (mut tail, _) =
+            recover::recover(folder.path(), stream, signing, 3000, &mut found, &mut none).unwrap();
+        tail.write([b"{\"kind\":\"later\"}".as_slice(); 3].into_iter().take(count)).unwrap();
+    }
+    for _ in 0..2 {
+        let (journal, found) = open(folder.path()).unwrap();
+        assert_eq!(found.unknown, 5);
+        close(&journal);
+    }
+    let verified = verify(folder.path(), None).unwrap();
+    assert_eq!([verified[0].records, verified[1].records], [4, 3]);
+}
+
+#[test]
+fn a_note_of_the_origin_that_a_crash_cut_short_is_made_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    close(&open(folder.path()).unwrap().0);
+    let file = folder.path().join("exchanges/origin");
+    let whole = fs::read(&file).unwrap();
+    for left in [0, 5] {
+        fs::write(&file, &whole[..left]).unwrap();
+        close(&open(folder.path()).unwrap().0);
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_chain_that_begins_with_another_record_is_no_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    close(&open(folder.path()).unwrap().0);
+    let opened = fs::read_to_string(segment_path(folder.path(), 1)).unwrap();
+    let record = opened.get(opened.find("\"kind\"").unwrap()..opened.rfind(",\"hash\"").unwrap()).unwrap();
+    let record = format!("{{{}}}", record.replace("\"kind\":\"open\"", "\"kind\":\"object\""));
+    let origin = fs::read_to_string(folder.path().join("exchanges/origin")).unwrap();
+    let (mut link, mut line) = (chain::Link::genesis(Stream::Exchanges, origin.trim()), Vec::new());
+    link.chain(record.as_bytes(), &mut line);
+    fs::write(segment_path(folder.path(), 1), line).unwrap();
+    let refusal = open(folder.path()).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal.contains("the first record opens no stream"), "{refusal}");
+}
