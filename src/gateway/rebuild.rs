@@ -64,7 +64,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         weights: Weights::embedded()?,
         workloads,
-        conversations: Conversations::default(),
+        conversations: Conversations::new(clock.clone()),
         telling: Telling::default(),
         habits: Habits::default(),
         recent: past.recent,

@@ -10,14 +10,11 @@
 //! others by their bytes. A conversation whose markers appear or vanish in the middle is not recognised at that turn
 //! and goes where it was asked. Nothing is allocated in proportion to the body.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use blake3::Hasher;
-use foldhash::quality::RandomState;
-use moka::sync::Cache;
 
 use super::past::Past;
+use super::remembered::{NAME_BYTES_MAX, Remembered};
+use crate::clock::Clock;
 use crate::wire::envelope::Envelope;
 use crate::wire::json::{Cursor, Kind, Malformed};
 
@@ -43,12 +40,8 @@ pub struct Prefixes {
     pub whole: [u8; 32],
 }
 
-/// What conversations have been through, by prefix; at most 100,000, each for a day after its last use.
-pub struct Conversations {
-    known: Cache<[u8; 32], Arc<Mutex<Past>>, RandomState>,
-    /// Held while one is noted for the first time, so that two requests alike see each other; by a digit of the prefix.
-    doors: [Mutex<()>; DOORS],
-}
+/// What conversations have been through, by prefix; at most 100,000, each for a day after its last use and no longer than two.
+pub struct Conversations(Remembered);
 
 impl Prefixes {
     /// Hashes a request once, noting the place before its last assistant message.
@@ -62,20 +55,22 @@ impl Prefixes {
 }
 
 impl Conversations {
+    /// Returns a memory of nothing.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self(Remembered::new(clock))
+    }
+
     /// Returns what is known of the conversation that this request extends.
     #[must_use]
     pub fn lookup(&self, prefixes: &Prefixes) -> Option<Past> {
-        self.of(&prefixes.extended?)
+        self.0.get(&prefixes.extended?)
     }
 
     /// Returns what is known of this very request, where it was sent before.
     #[must_use]
     pub fn same(&self, prefixes: &Prefixes) -> Option<Past> {
-        self.of(&prefixes.whole)
-    }
-
-    fn of(&self, prefix: &[u8; 32]) -> Option<Past> {
-        self.known.get(prefix).map(|past| open(&past).clone())
+        self.0.get(&prefixes.whole)
     }
 
     /// Notes what a request's conversation is now, for those that extend it; returns what was known of this very request.
@@ -84,42 +79,23 @@ impl Conversations {
     /// the same request may say more, or that it went elsewhere after all. Of requests alike either answer may be
     /// the one that is answered.
     pub fn record(&self, prefixes: &Prefixes, mut past: Past) -> Option<Past> {
-        let named = [&past.asked, &past.model, &past.by];
+        let named = [&past.asked, &past.model];
         past.parted |= named.iter().any(|name| name.len() > NAME_BYTES_MAX);
-        let _alone = self.door(&prefixes.whole);
-        // Changed in place: the cache's own way to do both at once takes five times the instructions.
-        let Some(held) = self.known.get(&prefixes.whole) else {
-            self.known.insert(prefixes.whole, Arc::new(Mutex::new(past)));
-            return None;
-        };
-        let mut held = open(&held);
-        past.follow(&held);
-        Some(std::mem::replace(&mut held, past))
+        self.0.change(&prefixes.whole, |held| {
+            if let Some(held) = held {
+                past.follow(held);
+            }
+            Some(past)
+        })
     }
 
     /// Takes over what another instance knows of the conversation that a request extends, unless we know more of it.
     pub fn adopt(&self, extended: [u8; 32], shared: Past) {
-        let _alone = self.door(&extended);
-        let Some(known) = self.known.get(&extended) else {
-            self.known.insert(extended, Arc::new(Mutex::new(shared)));
-            return;
-        };
-        let mut known = open(&known);
-        if known.by != shared.by || (!known.answered && shared.answered) {
-            *known = shared;
-        }
+        self.0.change(&extended, |known| {
+            let knows_less = |known: &Past| known.by != shared.by || (!known.answered && shared.answered);
+            known.is_none_or(knows_less).then_some(shared)
+        });
     }
-
-    fn door(&self, prefix: &[u8; 32]) -> MutexGuard<'_, ()> {
-        let [digit, ..] = prefix;
-        // There is one for every remainder.
-        let door = &self.doors[usize::from(*digit) % DOORS];
-        door.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn open(past: &Mutex<Past>) -> MutexGuard<'_, Past> {
-    past.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the name under which a conversation is shared; what it is made of cannot be told from it.
@@ -150,15 +126,6 @@ pub fn unpack(prefix: &[u8; 32], value: &[u8]) -> Option<Past> {
 fn seal(prefix: &[u8; 32], text: &[u8]) -> [u8; SEAL_BYTES] {
     let key = blake3::derive_key("tercet 1 seal of a shared conversation", prefix);
     *blake3::keyed_hash(&key, text).as_bytes()
-}
-
-impl Default for Conversations {
-    fn default() -> Self {
-        // Prefixes are hashes already; who could choose them cannot choose where they fall.
-        let known = Cache::builder().max_capacity(CONVERSATIONS_MAX).time_to_idle(FORGOTTEN_AFTER);
-        let known = known.build_with_hasher(RandomState::default());
-        Self { known, doors: std::array::from_fn(|_| Mutex::new(())) }
-    }
 }
 
 /// Hashes the messages as they stand, in at most two pieces: BLAKE3 is several times slower over small ones.
@@ -288,11 +255,8 @@ fn walk(cursor: &mut Cursor<'_>, sink: &mut impl Sink, marks: bool) -> Result<()
 
 /// Gathered before it is hashed: as many kibibytes as are hashed at once where the processor can most.
 const HELD_BYTES: usize = 16 << 10;
-const CONVERSATIONS_MAX: u64 = 100_000;
-const DOORS: usize = 64;
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// Longer names are no models; they are not remembered.
-const NAME_BYTES_MAX: usize = 256;
+/// Most that are remembered.
+pub(super) const CONVERSATIONS_MAX: usize = 100_000;
 const SEAL_BYTES: usize = 32;
 /// Longest state of a conversation that is shared.
 pub const SHARED_BYTES_MAX: usize = 4 << 10;

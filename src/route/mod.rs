@@ -19,6 +19,7 @@ mod habits;
 mod matter;
 mod outlook;
 mod past;
+mod remembered;
 mod size;
 mod thinking;
 mod written;

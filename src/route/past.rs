@@ -296,7 +296,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// Stands for a writer of thinking that is not known; nobody is known to read it.
 pub const ANYONE: &str = "*";
-const WRITERS_MAX: usize = 4;
-const WARM_MAX: usize = 3;
+pub(super) const WRITERS_MAX: usize = 4;
+pub(super) const WARM_MAX: usize = 3;
 const FIVE_MINUTES_S: i64 = 300;
 const HOUR_S: i64 = 3_600;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::clock::Clock;
 use crate::wire::envelope::read;
 
 const ALONE: Speaker<'_> = Speaker { tenant: "t", user: "u", session: None, agent: None };
@@ -21,13 +22,17 @@ fn prefixes(speaker: &Speaker<'_>, messages: &[Value]) -> Prefixes {
     Prefixes::of(speaker, &read(body.as_bytes()).unwrap()).unwrap()
 }
 
+fn remembering_nothing() -> Conversations {
+    Conversations::new(Clock::default())
+}
+
 fn state(by: &str, asked: &str, model: &str) -> Past {
     Past { by: by.to_owned(), ..past(asked, model) }
 }
 
 /// What is known of `turn`, after each of `before` asked for a model and was sent to one.
 fn known(before: &[(&[Value], &str, &str)], turn: &[Value]) -> Option<Past> {
-    let conversations = Conversations::default();
+    let conversations = remembering_nothing();
     for (number, (messages, asked, model)) in before.iter().enumerate() {
         conversations.record(&prefixes(&ALONE, messages), state(&number.to_string(), asked, model));
     }
@@ -82,7 +87,7 @@ fn a_request_that_went_both_ways_is_nobodys() {
 #[test]
 fn a_request_may_say_itself_that_it_went_elsewhere() {
     let (first, second) = ([user("hi")], [user("hi"), assistant("hello"), user("more")]);
-    let conversations = Conversations::default();
+    let conversations = remembering_nothing();
     for model in ["haiku", "sonnet"] {
         conversations.record(&prefixes(&ALONE, &first), state("tct_1", "opus", model));
     }
@@ -169,7 +174,7 @@ fn tiers_of(age: u8) -> Tiers {
 
 /// Plays `turns`, some of them going on from an earlier one, and checks what each model sent to can read.
 fn play(turns: &[AnyTurn], mode: Mode, tiers: &Tiers) -> Result<(), TestCaseError> {
-    let conversations = Conversations::default();
+    let conversations = remembering_nothing();
     // Every state of a conversation: its messages, and who wrote the thinking in them.
     let mut states: Vec<(Vec<Value>, Vec<String>)> = vec![(Vec::new(), Vec::new())];
     for (number, (asked, header, hardness, thinks, ending, from)) in turns.iter().enumerate() {
