@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::cell::{Cells, Moment, Reach};
+use super::share::{CellReply, Needs};
 use super::*;
 use crate::clock::Clock;
 use crate::money::NanoUsd;
@@ -111,6 +113,26 @@ fn one_level_short_takes_nothing_anywhere_and_is_named() {
     for standing in accounts.standing(&ask()) {
         assert_eq!((standing.used, standing.reserved), (0, 0), "{standing:?}");
     }
+}
+
+#[test]
+fn of_a_shared_ceiling_no_more_is_taken_than_a_share_and_none_before_there_is_one() {
+    let clock = clock();
+    let now = Moment { wall: clock.now(), instant: clock.instant() };
+    let (mut cells, utc) = (Cells::shared(), TimeZone::UTC);
+    let fits = |cells: &mut Cells, reach| {
+        let most = |amount| cells.shortage(&demand(DAY_MONEY, amount, 100), &utc, now, reach).is_none();
+        [1, 30, 31, 40, 41, 100, 101].map(most)
+    };
+    assert_eq!(fits(&mut cells, Reach::Shared), [false; 7]);
+    assert_eq!(fits(&mut cells, Reach::Alone), [true, true, true, true, true, true, false]);
+    let mut needs = Needs::default();
+    assert!(cells.add_needs(&[demand(DAY_MONEY, 30, 100)], &utc, now, &mut needs));
+    let reports = cells.report(&needs, now, false);
+    let reply = CellReply { share: 30, elsewhere_used: 50, elsewhere_held: 10, scarce: false };
+    cells.learn(&reports, &vec![reply; reports.len()], now.instant, now);
+    assert_eq!(fits(&mut cells, Reach::Shared), [true, true, false, false, false, false, false]);
+    assert_eq!(fits(&mut cells, Reach::Alone), [true, true, true, true, false, false, false]);
 }
 
 #[test]
