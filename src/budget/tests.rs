@@ -61,6 +61,21 @@ fn a_budget_held_by_others_is_told_from_one_that_is_too_small() {
 }
 
 #[test]
+fn how_much_of_a_ceiling_is_used_is_told_of_any_amounts() {
+    let most = u64::MAX;
+    for (used, limit, told) in [
+        (0, 0, 0),
+        (1, 3, 333),
+        (2_000, 1_000, 2_000),
+        (most / 2, most, 499),
+        (most, most, 1_000),
+        (most, 0, most),
+    ] {
+        assert_eq!(permille(used, limit), told, "{used} of {limit}");
+    }
+}
+
+#[test]
 fn a_quota_counts_tokens_of_every_kind() {
     let (clock, accounts, acme) = world();
     let quota = Quota { daily_tokens: None, monthly_tokens: Some(1_000) };
