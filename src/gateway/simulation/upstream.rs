@@ -198,7 +198,11 @@ async fn write(
             let mut seen = world.seen();
             let now = seen.now();
             let call = &mut seen.calls[number];
-            (call.answered, call.until) = (true, now);
+            if !call.whole {
+                // With all that a client needs the exchange is settled and its place free; what comes behind is framing.
+                call.until = now;
+            }
+            call.answered = true;
             call.whole = written >= answer.enough && !answer.failed;
             call.output_tokens = answer.tokens_in(written);
         }

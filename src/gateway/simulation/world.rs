@@ -54,7 +54,7 @@ pub(super) struct Call {
     pub(super) prompt: String,
     pub(super) model: String,
     pub(super) stream: bool,
-    /// When it was read, and when it was last moving.
+    /// When it was read, and when the last of what a client needs was written.
     pub(super) at: Duration,
     pub(super) until: Duration,
     /// In the order of all that happened.
