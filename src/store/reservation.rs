@@ -286,21 +286,11 @@ impl Wait {
     #[must_use]
     pub fn time(self, now: Timestamp) -> Timestamp {
         match self {
-            Self::For(duration) => later(now, duration).unwrap_or(Timestamp::MAX),
+            Self::For(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
             Self::Until(time) => time,
         }
     }
 }
-
-/// Adds a wait to a time, in a sixth of the instructions that the calendar library's own sum takes; `None` beyond its end.
-fn later(now: Timestamp, wait: Duration) -> Option<Timestamp> {
-    let nanos = now.subsec_nanosecond() + wait.subsec_nanos().cast_signed();
-    let (carried, nanos) = (nanos / NANOS_OF_A_SECOND, nanos % NANOS_OF_A_SECOND);
-    let seconds = now.as_second().checked_add(i64::try_from(wait.as_secs()).ok()?)?;
-    Timestamp::new(seconds.checked_add(carried.into())?, nanos).ok()
-}
-
-const NANOS_OF_A_SECOND: i32 = 1_000_000_000;
 
 /// Takes every demand under all locks; gives all back and names the binding ceiling where one does not fit.
 fn take_all(claims: &mut [Claim], now: Moment, reach: Reach) -> Option<Exhausted> {
