@@ -75,6 +75,9 @@ def bodies(seed):
     return [plain, dict(plain, stream=True), long, dict(long, stream=True), again, plain]
 
 
+failed = []
+
+
 def client(port, number, until):
     seed, answered = number * 1000, 0
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -86,20 +89,20 @@ def client(port, number, until):
             answer = line.getresponse()
             answer.read()
             if answer.status != 200:
-                raise SystemExit(f"answered {answer.status}")
+                return failed.append(f"answered {answer.status}")
             answered += 1
         seed += 1
     print(f"{answered} answered", file=sys.stderr)
 
 
-upstream = None
 for _ in range(200):
     told = open(os.path.join(work, "upstream")).read()
     if told.endswith("\n"):
-        upstream = json.loads(told)["url"]
         break
     time.sleep(0.1)
-open(os.path.join(work, "tercet.toml"), "w").write(CONFIG % upstream)
+else:
+    raise SystemExit("the simulated upstream told no address")
+open(os.path.join(work, "tercet.toml"), "w").write(CONFIG % json.loads(told)["url"])
 environment = dict(os.environ, TRAINING_UPSTREAM="training", **dict(zip(
     ["TRAINING_ONE", "TRAINING_TWO", "TRAINING_THREE"], KEYS)))
 gateway = subprocess.Popen([os.path.join(work, "counting"), "run", "--config", "tercet.toml"], cwd=work,
@@ -119,4 +122,5 @@ for one in clients:
 for one in clients:
     one.join()
 gateway.send_signal(signal.SIGTERM)
-gateway.wait(60)
+if gateway.wait(60) != 0 or failed:
+    raise SystemExit(f"the training was not answered: {failed}")
