@@ -255,8 +255,6 @@ fn walk(cursor: &mut Cursor<'_>, sink: &mut impl Sink, marks: bool) -> Result<()
 
 /// Gathered before it is hashed: as many kibibytes as are hashed at once where the processor can most.
 const HELD_BYTES: usize = 16 << 10;
-/// Most that are remembered.
-pub(super) const CONVERSATIONS_MAX: usize = 100_000;
 const SEAL_BYTES: usize = 32;
 /// Longest state of a conversation that is shared.
 pub const SHARED_BYTES_MAX: usize = 4 << 10;

@@ -203,8 +203,10 @@ impl Names {
 }
 
 const PARTS: usize = 32;
-/// Of each part's younger table; of both tables of all parts [`super::conversation::CONVERSATIONS_MAX`].
-const YOUNG_MAX: usize = super::conversation::CONVERSATIONS_MAX / PARTS / 2;
+/// Most that is kept, in both tables of all parts.
+const CONVERSATIONS_MAX: usize = 100_000;
+/// Of each part's younger table.
+const YOUNG_MAX: usize = CONVERSATIONS_MAX / PARTS / 2;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// `tct_` and a UUID's digits.
 const ID_BYTES: usize = 36;
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_there_is_room_for_and_the_latest_stays() {
         let (_, memory) = memory();
-        let most = u32::try_from(super::super::conversation::CONVERSATIONS_MAX).unwrap();
+        let most = u32::try_from(CONVERSATIONS_MAX).unwrap();
         for number in 0..3 * most {
             memory.change(&prefix(number), |_| Some(turn(number)));
             memory.get(&prefix(0));
