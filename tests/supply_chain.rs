@@ -63,3 +63,26 @@ fn the_bill_of_materials_names_every_crate_once_with_its_checksum() {
     }
     assert_eq!(script(&["sbom"]).stdout, output.stdout, "the same every time");
 }
+
+#[test]
+fn fuzz_targets_are_built_from_what_the_gateway_is_built_from() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap().parse::<toml::Table>().unwrap();
+    let locked = |file: &str| {
+        let packages = read(file)["package"].as_array().unwrap().clone();
+        let ours = packages.iter().find(|one| one["name"].as_str() == Some("tercet")).unwrap();
+        let of = ours["dependencies"].as_array().unwrap();
+        let version = |one: &toml::Value| (one["name"].clone(), one["version"].clone());
+        packages.iter().map(version).filter(|(name, _)| of.contains(name)).collect::<Vec<_>>()
+    };
+    let manifest = read("Cargo.toml");
+    let all = locked("Cargo.lock").into_iter();
+    let is_needed =
+        |name: &str| manifest["dependencies"].get(name).is_some_and(|one| one.get("optional").is_none());
+    let needed: Vec<_> = all.filter(|(name, _)| is_needed(name.as_str().unwrap())).collect();
+    let fuzzed = locked("fuzz/Cargo.lock");
+    assert!(needed.len() > 30, "{needed:?}");
+    for one in needed {
+        assert!(fuzzed.contains(&one), "fuzz/Cargo.lock lacks {one:?}: copy Cargo.lock there, and build");
+    }
+}

@@ -4,7 +4,9 @@
 //! or a day old, and what was used since has moved by then. Nothing is allocated for an entry: kept for a day among what is
 //! freed within seconds, a few small pieces each held whole pages, 15 MB after 5,000 streams of which 2 were in use.
 
-use std::collections::{HashMap, HashSet};
+use std::array;
+use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,31 +24,29 @@ pub(super) struct Remembered {
 
 type Prefix = [u8; 32];
 
+#[derive(Default)]
+struct Table {
+    kept: HashMap<Prefix, Kept, RandomState>,
+    names: Names,
+}
+
 struct Part {
-    young: HashMap<Prefix, Kept, RandomState>,
-    old: HashMap<Prefix, Kept, RandomState>,
+    young: Table,
+    old: Table,
     /// When the younger was begun.
     begun: Instant,
-    names: Names,
 }
 
 impl Remembered {
     pub(super) fn new(clock: Clock) -> Self {
         let begun = clock.instant();
-        let part = || {
-            Mutex::new(Part {
-                young: HashMap::default(),
-                old: HashMap::default(),
-                begun,
-                names: Names::default(),
-            })
-        };
-        Self { parts: std::array::from_fn(|_| part()), clock }
+        let part = || Mutex::new(Part { young: Table::default(), old: Table::default(), begun });
+        Self { parts: array::from_fn(|_| part()), clock }
     }
 
     /// Returns what is kept under a prefix, which thereby was used.
     pub(super) fn get(&self, prefix: &Prefix) -> Option<Past> {
-        self.part(prefix).used(prefix).map(Kept::past)
+        self.part(prefix).used(prefix)
     }
 
     /// Keeps what `make` makes of what is kept under a prefix, and leaves that where it makes nothing; returns what was kept.
@@ -58,10 +58,9 @@ impl Remembered {
         make: impl FnOnce(Option<&Past>) -> Option<Past>,
     ) -> Option<Past> {
         let mut part = self.part(prefix);
-        let held = part.used(prefix).map(Kept::past);
+        let held = part.used(prefix);
         if let Some(past) = make(held.as_ref()) {
-            let kept = Kept::of(&past, &mut part.names);
-            part.young.insert(*prefix, kept);
+            part.young.keep(*prefix, &past);
         }
         held
     }
@@ -80,30 +79,44 @@ impl Part {
     fn age(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.begun);
         if age >= FORGOTTEN_AFTER * 2 {
-            (self.old, self.young, self.begun) = (HashMap::default(), HashMap::default(), now);
+            (self.old, self.young, self.begun) = (Table::default(), Table::default(), now);
         } else if age >= FORGOTTEN_AFTER {
             (self.old, self.begun) = (std::mem::take(&mut self.young), self.begun + FORGOTTEN_AFTER);
-        } else if self.young.len() >= YOUNG_MAX {
+        } else if self.young.is_full() {
             (self.old, self.begun) = (std::mem::take(&mut self.young), now);
         }
     }
 
-    /// Moves what is used to the younger table.
-    fn used(&mut self, prefix: &Prefix) -> Option<&Kept> {
-        if let Some(kept) = self.old.remove(prefix) {
-            self.young.insert(*prefix, kept);
+    /// Returns what is kept, and moves it to the younger table.
+    fn used(&mut self, prefix: &Prefix) -> Option<Past> {
+        if let Some(kept) = self.old.kept.remove(prefix) {
+            let past = kept.past(&self.old.names);
+            self.young.keep(*prefix, &past);
+            return Some(past);
         }
-        self.young.get(prefix)
+        self.young.kept.get(prefix).map(|kept| kept.past(&self.young.names))
     }
 }
 
-/// A conversation's state as it is kept; see [`Past`].
+impl Table {
+    fn keep(&mut self, prefix: Prefix, past: &Past) {
+        let kept = Kept::of(past, &mut self.names);
+        self.kept.insert(prefix, kept);
+    }
+
+    fn is_full(&self) -> bool {
+        self.kept.len() >= YOUNG_MAX || self.names.by_number.len() >= NAMES_MAX
+    }
+}
+
+/// A conversation's state as it is kept, 176 bytes; see [`Past`].
 struct Kept {
     by: By,
-    asked: Arc<str>,
-    model: Arc<str>,
-    wrote: [Option<Arc<str>>; WRITERS_MAX + 1],
-    warm: [Option<KeptWarm>; WARM_MAX],
+    asked: Name,
+    model: Name,
+    wrote: [Option<Name>; WRITERS_MAX + 1],
+    warm: [Option<Name>; WARM_MAX],
+    warmth: [Warmth; WARM_MAX],
     calls: u64,
     prompt_tokens: u64,
     answered_at_s: i64,
@@ -115,8 +128,9 @@ struct Kept {
     answered: bool,
 }
 
-struct KeptWarm {
-    model: Arc<str>,
+/// See [`Warm`].
+#[derive(Clone, Copy, Default)]
+struct Warmth {
     tokens: u64,
     until_s: i64,
     ttl_s: i64,
@@ -131,16 +145,14 @@ enum By {
 impl Kept {
     fn of(past: &Past, names: &mut Names) -> Self {
         let id = <[u8; ID_BYTES]>::try_from(past.by.as_bytes());
-        let warm_of = |warm: &Warm, names: &mut Names| {
-            let Warm { ref model, tokens, until_s, ttl_s } = *warm;
-            KeptWarm { model: names.of(model), tokens, until_s, ttl_s }
-        };
+        let warmth = |warm: &Warm| Warmth { tokens: warm.tokens, until_s: warm.until_s, ttl_s: warm.ttl_s };
         Self {
             by: id.map_or_else(|_| By::Other(past.by.as_str().into()), By::Id),
-            asked: names.of(&past.asked),
-            model: names.of(&past.model),
-            wrote: std::array::from_fn(|place| past.wrote.get(place).map(|name| names.of(name))),
-            warm: std::array::from_fn(|place| past.warm.get(place).map(|warm| warm_of(warm, names))),
+            asked: names.number_of(&past.asked),
+            model: names.number_of(&past.model),
+            wrote: array::from_fn(|place| past.wrote.get(place).map(|name| names.number_of(name))),
+            warm: array::from_fn(|place| past.warm.get(place).map(|warm| names.number_of(&warm.model))),
+            warmth: array::from_fn(|place| past.warm.get(place).map(warmth).unwrap_or_default()),
             calls: past.calls,
             prompt_tokens: past.prompt_tokens,
             answered_at_s: past.answered_at_s,
@@ -153,26 +165,24 @@ impl Kept {
         }
     }
 
-    fn past(&self) -> Past {
+    fn past(&self, names: &Names) -> Past {
         let by = match &self.by {
             By::Id(id) => String::from_utf8_lossy(id).into_owned(),
             By::Other(name) => name.to_string(),
         };
-        let warm = |warm: &KeptWarm| Warm {
-            model: warm.model.to_string(),
-            tokens: warm.tokens,
-            until_s: warm.until_s,
-            ttl_s: warm.ttl_s,
+        let warm = |(model, warmth): (&Option<Name>, &Warmth)| {
+            let &Warmth { tokens, until_s, ttl_s } = warmth;
+            model.map(|model| Warm { model: names.name(model), tokens, until_s, ttl_s })
         };
         Past {
             by,
-            asked: self.asked.to_string(),
-            model: self.model.to_string(),
+            asked: names.name(self.asked),
+            model: names.name(self.model),
             parted: self.parted,
             turn: self.turn,
             answered: self.answered,
-            wrote: self.wrote.iter().flatten().map(ToString::to_string).collect(),
-            warm: self.warm.iter().flatten().map(warm).collect(),
+            wrote: self.wrote.iter().flatten().map(|name| names.name(*name)).collect(),
+            warm: self.warm.iter().zip(&self.warmth).filter_map(warm).collect(),
             failing: self.failing,
             calls: self.calls,
             repeats: self.repeats,
@@ -183,22 +193,33 @@ impl Kept {
     }
 }
 
-/// Names of models, each kept once while there are not too many.
+/// Names of models, which a table's entries hold by number. They go with their table: whoever makes names up is let go of
+/// no later than with as many conversations.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>, RandomState>);
+struct Names {
+    by_number: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, Name, RandomState>,
+}
+
+/// The number of a name, from 1.
+type Name = NonZeroU16;
 
 impl Names {
-    fn of(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
+    fn number_of(&mut self, name: &str) -> Name {
+        let name = if name.len() <= NAME_BYTES_MAX { name } else { ANYONE };
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
         }
-        // Whoever makes names up makes them only for itself: those in use stay, and are found again when they come.
-        if self.0.len() >= NAMES_MAX {
-            self.0.clear();
-        }
-        let name: Arc<str> = if name.len() <= NAME_BYTES_MAX { name } else { ANYONE }.into();
-        self.0.insert(Arc::clone(&name));
-        name
+        let name: Arc<str> = name.into();
+        self.by_number.push(Arc::clone(&name));
+        // A table has no room for more long before.
+        let number = u16::try_from(self.by_number.len()).ok().and_then(Name::new).unwrap_or(Name::MAX);
+        self.numbers.insert(name, number);
+        number
+    }
+
+    fn name(&self, number: Name) -> String {
+        self.by_number.get(usize::from(number.get()) - 1).map_or(ANYONE, |name| name).to_owned()
     }
 }
 
@@ -210,7 +231,8 @@ const YOUNG_MAX: usize = CONVERSATIONS_MAX / PARTS / 2;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// `tct_` and a UUID's digits.
 const ID_BYTES: usize = 36;
-const NAMES_MAX: usize = 64;
+/// Of a table, and what one entry more may add.
+const NAMES_MAX: usize = 1_024;
 /// Longer names are no models.
 pub(super) const NAME_BYTES_MAX: usize = 256;
 
@@ -291,13 +313,22 @@ mod tests {
         let long = "m".repeat(NAME_BYTES_MAX + 1);
         memory.change(&prefix(0), |_| Some(Past { asked: long, ..turn(0) }));
         assert_eq!(memory.get(&prefix(0)).unwrap().asked, ANYONE);
-        let named = |number: u8| Past { model: format!("model-{number}"), ..Past::default() };
-        let all = 0..u8::try_from(3 * NAMES_MAX).unwrap();
+        let named = |number: u32| Past { model: format!("model-{number}"), ..Past::default() };
+        let one_part = |number: u32| {
+            let mut prefix = [0; 32];
+            prefix[28..].copy_from_slice(&number.to_le_bytes());
+            prefix
+        };
+        let all = 0..3 * u32::try_from(NAMES_MAX).unwrap();
         for number in all.clone() {
-            memory.change(&[number; 32], |_| Some(named(number)));
+            memory.change(&one_part(number), |_| Some(named(number)));
+            assert!(memory.part(&[0; 32]).young.names.by_number.len() <= NAMES_MAX);
         }
-        for number in all {
-            assert_eq!(memory.get(&[number; 32]), Some(named(number)));
+        let kept: Vec<_> =
+            all.clone().filter_map(|number| Some((number, memory.get(&one_part(number))?))).collect();
+        assert!(kept.len() > NAMES_MAX / 2, "{} of {} are left", kept.len(), all.len());
+        for (number, past) in kept {
+            assert_eq!(past, named(number));
         }
     }
 }

@@ -61,7 +61,7 @@ pub struct Metrics {
     reload_time: IntGauge,
     pub(super) policy_version: Mutex<String>,
     pub(super) source: OnceLock<Source>,
-    pub(super) keeps_exemplars: bool,
+    keeps_exemplars: bool,
     cells: DashMap<Box<str>, Arc<Cells>, RandomState>,
 }
 

@@ -27,7 +27,7 @@ impl Metrics {
     /// other form has no place for.
     #[must_use]
     pub fn expose(&self, reads_openmetrics: bool) -> Exposition {
-        if reads_openmetrics && self.keeps_exemplars {
+        if reads_openmetrics && self.keeps_exemplars() {
             let text = exemplar::to_openmetrics(&self.page(true));
             return Exposition { content_type: OPENMETRICS, text };
         }

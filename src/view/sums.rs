@@ -19,7 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use super::cells::{HOUR_S, Picked, by_the_hour, is_by_the_hour};
 use crate::journal::{
-    self, Cell, Entry, ExchangeRecord, Gathered, Journal, Pause, Place, Query, ReadFailure, Reader,
+    self, Cell, Entry, ExchangeRecord, Gathered, Journal, Pause, Place, Query, ReadFailure, Reader, Summed,
 };
 
 /// The database, open.
@@ -285,9 +285,9 @@ impl Sums {
             let mut reader = Reader::at(journal, standing.place);
             reader.read(usize::MAX, |_, entry| {
                 if let Some(Entry::Exchange(record)) = entry {
-                    let cell = Cell::of(record);
+                    let Summed { cell, sums } = Summed::of(record);
                     if query.holds(&cell, cell.start + HOUR_S) {
-                        picked.add(&query.by, &cell, &journal::Sums::of(record));
+                        picked.add(&query.by, &cell, &sums);
                     }
                 }
             })?;
@@ -303,9 +303,9 @@ struct Cells(BTreeMap<Cell, journal::Sums>);
 
 impl Cells {
     fn add(&mut self, record: &ExchangeRecord, totals: &mut journal::Sums) {
-        let sums = journal::Sums::of(record);
+        let Summed { cell, sums } = Summed::of(record);
         totals.add(&sums);
-        self.0.entry(Cell::of(record)).or_default().add(&sums);
+        self.0.entry(cell).or_default().add(&sums);
     }
 }
 
