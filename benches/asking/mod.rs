@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::traffic::NUMBER;
 
@@ -23,31 +25,14 @@ pub(crate) struct Scenario {
     pub(crate) answer_bytes: usize,
 }
 
-/// Asks again and again over kept connections; returns how long each answer took.
+/// Asks again and again over new connections; returns how long each answer took.
 pub(crate) async fn ask_for(
     scenario: &Scenario,
     target: SocketAddr,
     connections: usize,
     time: Duration,
 ) -> Vec<Duration> {
-    let until = Instant::now() + time;
-    let asking: Vec<_> = (0..connections)
-        .map(|_| {
-            tokio::spawn(ask_over_one(
-                scenario.body.clone(),
-                scenario.key,
-                scenario.answer_bytes,
-                target,
-                until,
-                None,
-            ))
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for one in asking {
-        latencies.append(&mut one.await.unwrap());
-    }
-    latencies
+    Crowd::open(target, connections).await.ask(scenario, connections, time).await
 }
 
 /// Asks so many times a second in all, whatever the answers take; returns how long each took from when it was due.
@@ -58,21 +43,69 @@ pub(crate) async fn ask_at(
     rate: u32,
     time: Duration,
 ) -> Vec<Duration> {
+    let mut crowd = Crowd::open(target, connections).await;
     let apart = Duration::from_secs(1) * u32::try_from(connections).unwrap() / rate;
     let begun = Instant::now() + Duration::from_millis(20);
-    let asking: Vec<_> = (0..connections)
-        .map(|place| {
-            let shift = apart * u32::try_from(place).unwrap() / u32::try_from(connections).unwrap();
-            let pace = Pace { next: begun + shift, apart };
-            let (body, key, bytes) = (scenario.body.clone(), scenario.key, scenario.answer_bytes);
-            tokio::spawn(ask_over_one(body, key, bytes, target, begun + time, Some(pace)))
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for one in asking {
-        latencies.append(&mut one.await.unwrap());
+    let pace = |place| {
+        let shift = apart * u32::try_from(place).unwrap() / u32::try_from(connections).unwrap();
+        Some(Pace { next: begun + shift, apart })
+    };
+    crowd.ask_by(scenario, begun + time, None, pace).await
+}
+
+/// Clients with a connection each.
+pub(crate) struct Crowd {
+    host: String,
+    senders: Vec<Sender>,
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+impl Crowd {
+    /// Opens connections, many of them below the rate at which a gateway lets new ones in.
+    pub(crate) async fn open(target: SocketAddr, connections: usize) -> Self {
+        let mut senders = Vec::with_capacity(connections);
+        for place in 1..=connections {
+            let stream = TcpStream::connect(target).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            senders.push(sender);
+            if connections > 200 && place % 10 == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Self { host: target.to_string(), senders }
     }
-    latencies
+
+    /// Asks again and again over all connections in turn, over `at_once` of them at a time; returns how long each answer
+    /// took.
+    pub(crate) async fn ask(&mut self, scenario: &Scenario, at_once: usize, time: Duration) -> Vec<Duration> {
+        let turns = (at_once < self.senders.len()).then(|| Arc::new(Semaphore::new(at_once)));
+        self.ask_by(scenario, Instant::now() + time, turns, |_| None).await
+    }
+
+    async fn ask_by(
+        &mut self,
+        scenario: &Scenario,
+        until: Instant,
+        turns: Option<Arc<Semaphore>>,
+        pace: impl Fn(usize) -> Option<Pace>,
+    ) -> Vec<Duration> {
+        let ask = |(place, sender)| {
+            let (body, key, answer_bytes) = (scenario.body.clone(), scenario.key, scenario.answer_bytes);
+            let client = Client { sender, host: self.host.clone(), body, key, answer_bytes };
+            tokio::spawn(client.ask(until, turns.clone(), pace(place)))
+        };
+        let asking: Vec<_> = (0..).zip(self.senders.drain(..)).map(ask).collect();
+        let mut latencies = Vec::new();
+        for one in asking {
+            let (sender, mut took) = one.await.unwrap();
+            self.senders.push(sender);
+            latencies.append(&mut took);
+        }
+        latencies
+    }
 }
 
 /// When the next request is due.
@@ -96,51 +129,63 @@ impl Pace {
     }
 }
 
-async fn ask_over_one(
+/// Who asks over one connection.
+struct Client {
+    sender: Sender,
+    host: String,
     body: String,
     key: &'static str,
     answer_bytes: usize,
-    target: SocketAddr,
-    until: Instant,
-    mut pace: Option<Pace>,
-) -> Vec<Duration> {
-    let stream = TcpStream::connect(target).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let host = target.to_string();
-    let mut latencies = Vec::new();
-    while Instant::now() < until {
+}
+
+impl Client {
+    async fn ask(
+        mut self,
+        until: Instant,
+        turns: Option<Arc<Semaphore>>,
+        mut pace: Option<Pace>,
+    ) -> (Sender, Vec<Duration>) {
+        let mut latencies = Vec::new();
+        while Instant::now() < until {
+            let _turn = match &turns {
+                Some(turns) => Some(turns.acquire().await.unwrap()),
+                None => None,
+            };
+            if Instant::now() >= until {
+                break;
+            }
+            let request = self.request();
+            let begun = match &mut pace {
+                Some(pace) => pace.due().await,
+                None => Instant::now(),
+            };
+            let answer = self.sender.send_request(request).await.unwrap();
+            let status = answer.status();
+            let answer = answer.into_body().collect().await.unwrap().to_bytes();
+            latencies.push(begun.elapsed());
+            let text = String::from_utf8_lossy(&answer);
+            assert!(status == 200 && answer.len() == self.answer_bytes, "{status} {text}");
+            self.sender.ready().await.unwrap();
+        }
+        (self.sender, latencies)
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
         // No two bodies are equal, so that a cache never hits.
         let number = ASKED.fetch_add(1, Ordering::Relaxed);
-        let body = body.replacen(NUMBER, &format!("{number:08}"), 1);
-        let request = Request::post("/v1/messages")
-            .header(header::HOST, &host)
+        let body = self.body.replacen(NUMBER, &format!("{number:08}"), 1);
+        Request::post("/v1/messages")
+            .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, "Anthropic/Python 0.71.0")
             .header("anthropic-version", "2023-06-01")
-            .header("x-api-key", key)
+            .header("x-api-key", self.key)
             .header("x-stainless-lang", "python")
             .header("x-stainless-retry-count", "0")
             .body(Full::new(Bytes::from(body)))
-            .unwrap();
-        let begun = match &mut pace {
-            Some(pace) => pace.due().await,
-            None => Instant::now(),
-        };
-        let answer = sender.send_request(request).await.unwrap();
-        let status = answer.status();
-        let answer = answer.into_body().collect().await.unwrap().to_bytes();
-        latencies.push(begun.elapsed());
-        assert!(
-            status == 200 && answer.len() == answer_bytes,
-            "{status} {}",
-            String::from_utf8_lossy(&answer)
-        );
-        sender.ready().await.unwrap();
+            .unwrap()
     }
-    latencies
 }
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
