@@ -163,6 +163,27 @@ async fn what_is_held_of_answers_counts_among_what_bodies_may_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_passes_whole_where_there_is_no_room_to_meter_it_and_costs_its_estimate() {
+    let played = room_for("max_body = \"16 KiB\"\nmax_in_flight_size = \"32 KiB\"").await;
+    for (size, source) in
+        [(8_000, "upstream"), (60_000, "upstream"), (300_000, "estimate"), (70_000, "upstream")]
+    {
+        let mut client = begin(&played.house, ACME, plain()).await;
+        let mut upstream = arrive(&played).await;
+        let long = MESSAGE.replacen("\"text\":\"", &format!("\"text\":\"{}", "y".repeat(size)), 1);
+        upstream.answer("200 OK", &ANSWERED, &long).await;
+        let answer = client.whole().await;
+        assert_eq!((answer.head.status(), answer.body.len()), (200, long.len()));
+        idle(&played.house).await;
+        let records = played.house.records();
+        let last = records.last().unwrap();
+        assert_eq!(last["usage_source"], source, "{size}");
+        assert!(last["cost_nanousd"].as_u64().unwrap() > 0);
+    }
+    played.house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_in_many_small_pieces_arrives_as_it_was_sent() {
     let played = room_for("").await;
     let body = ask("claude-haiku-5-5", &"wörter ".repeat(700));

@@ -14,8 +14,8 @@ use serde_json::Value;
 use support::http::{ask, get};
 use support::process::{Process, run};
 use support::raw::{Wire, keyed};
-use support::read::{metric, sum};
-use support::{ACME, configuration, records};
+use support::read::metric;
+use support::{ACME, configuration, each_exchange};
 use tempfile::TempDir;
 use tercet::simulated::{Behaviour, Options, Upstream};
 use tokio::time::Instant;
@@ -192,7 +192,6 @@ async fn mixed_traffic_with_faults_leaves_nothing_behind_and_one_sum() {
         threads(&process).iter().any(|name| name.starts_with("jemalloc_bg")),
         "nothing gives memory back at rest"
     );
-    add_up(&process, folder.path(), &upstream).await;
     let (first, last) = (seen[0], seen[seen.len() - 1]);
     println!(
         "{} requests in {} s; memory {} to {} KiB, files {} to {}",
@@ -211,23 +210,20 @@ async fn mixed_traffic_with_faults_leaves_nothing_behind_and_one_sum() {
         assert!(memory[1] <= memory[0] * 6 / 5 + 8 * 1_024, "memory grew: {memory:?} KiB");
         assert!(files[1] <= files[0] + 16, "descriptors grew: {files:?}");
     }
+    add_up(&process, folder.path(), &upstream).await;
 }
 
 /// Journal, counters and the upstream's bill name one sum.
 async fn add_up(process: &Process, folder: &std::path::Path, upstream: &Upstream) {
-    let records = records(folder);
-    let usage: Value = serde_json::from_slice(&told(process, "/admin/v1/usage").await).unwrap();
-    assert_eq!(usage["totals"]["cost_nanousd"], sum(&records, "cost_nanousd"), "counters and journal");
-    let page = String::from_utf8(told(process, "/metrics").await).unwrap();
-    assert_eq!(metric(&page, "tercet_reservations_leaked_total", ""), 0);
     let bill: HashMap<String, (u64, bool)> =
         upstream.bill().into_iter().map(|call| (call.request_id, (call.nanousd, call.complete))).collect();
-    let mut known = 0;
-    for record in &records {
-        let Some((billed, is_whole)) = bill.get(record["upstream_request_id"].as_str().unwrap_or("")) else {
-            continue;
-        };
+    let (mut known, mut spent) = (0, 0);
+    each_exchange(&folder.join("data"), |record| {
         let charged = record["cost_nanousd"].as_u64().unwrap();
+        spent += charged;
+        let Some((billed, is_whole)) = bill.get(record["upstream_request_id"].as_str().unwrap_or("")) else {
+            return;
+        };
         known += 1;
         match record["usage_source"].as_str() {
             Some("upstream") if *is_whole => assert_eq!(charged, *billed, "{record}"),
@@ -235,8 +231,12 @@ async fn add_up(process: &Process, folder: &std::path::Path, upstream: &Upstream
             // before: a client may leave between the last event and the end of the chunks.
             _ => assert!(charged >= *billed, "billed {billed}: {record}"),
         }
-    }
+    });
     assert_eq!(known, bill.len(), "each call that was billed has one record");
+    let usage: Value = serde_json::from_slice(&told(process, "/admin/v1/usage").await).unwrap();
+    assert_eq!(usage["totals"]["cost_nanousd"], spent, "counters and journal");
+    let page = String::from_utf8(told(process, "/metrics").await).unwrap();
+    assert_eq!(metric(&page, "tercet_reservations_leaked_total", ""), 0);
     let (code, out, error) = run(&["audit", "verify", folder.join("data").to_str().unwrap()]);
     assert_eq!(code, 0, "{out}{error}");
 }

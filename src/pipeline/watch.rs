@@ -94,6 +94,7 @@ impl Watch {
         if let Some(keeping) = &self.keeping {
             keeping.write(bytes);
         }
+        let kept_before = self.meter.kept_bytes();
         let (meter, mut progress) = (&mut self.meter, Progress::default());
         let mut sampling = self.exchange.sampling.as_deref_mut();
         let mut guarded = self.exchange.guarded.as_deref_mut();
@@ -110,6 +111,7 @@ impl Watch {
                 content.hear(plain);
             }
         });
+        self.find_room(kept_before);
         if progress.first_content && self.first_content.is_none() {
             self.first_content = Some(self.exchange.tercet.runtime.clock.instant());
         }
@@ -117,6 +119,15 @@ impl Watch {
         self.error_event |= progress.error;
         self.ended |= progress.ended || progress.error;
         progress.ended
+    }
+
+    /// Takes room for what more is kept of the answer to be metered; where there is none it is kept no longer, and charged
+    /// at its estimate.
+    fn find_room(&mut self, kept_before: usize) {
+        let more = self.meter.kept_bytes().saturating_sub(kept_before.max(KEPT_ANYWAY_BYTES));
+        if more > 0 && self.exchange.hold_back(more).is_err() {
+            self.meter.give_up();
+        }
     }
 
     /// Returns a failure where the stream stopped without its last event and nothing but a closed connection
@@ -130,6 +141,9 @@ impl Watch {
         (self.exchange, self.meter.finish(), self.keeping)
     }
 }
+
+/// How much of an answer that is no stream is kept whether there is room or not: most are smaller.
+const KEPT_ANYWAY_BYTES: usize = 64 << 10;
 
 /// Tells whether nothing but the connection's end marks the end of an answer with these headers.
 fn is_close_delimited(answer: &HeaderMap) -> bool {

@@ -147,19 +147,32 @@ pub fn records(folder: &Path) -> Vec<Value> {
 
 /// Returns the exchanges of a journal.
 pub fn exchanges_in(journal: &Path) -> Vec<Value> {
+    let mut all = Vec::new();
+    each_exchange(journal, |record| all.push(record));
+    all
+}
+
+/// Goes through the exchanges of a journal, however many, in order.
+pub fn each_exchange(journal: &Path, mut take: impl FnMut(Value)) {
     let mut files: Vec<_> = std::fs::read_dir(journal.join("exchanges"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
         .collect();
     files.sort();
-    let lines = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect::<String>();
-    // The last line may be half written while the gateway runs.
-    let whole = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole
-        .map(|line| serde_json::from_str(line).unwrap())
-        .filter(|record: &Value| record["kind"] == "exchange")
-        .collect()
+    let mut rest = String::new();
+    for file in files {
+        // The last line may be half written while the gateway runs.
+        let text = rest + &std::fs::read_to_string(file).unwrap();
+        let end = text.rfind('\n').map_or(0, |end| end + 1);
+        for line in text[..end].lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            if record["kind"] == "exchange" {
+                take(record);
+            }
+        }
+        rest = text[end..].to_owned();
+    }
 }
 
 /// Returns a whole configuration file.

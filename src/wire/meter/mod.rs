@@ -133,6 +133,22 @@ impl Meter {
         progress
     }
 
+    /// Returns how many bytes of a whole answer are kept, to be read at its end.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match &self.form {
+            Form::Message(Some(answer)) => answer.len(),
+            Form::Message(None) | Form::Stream(_) => 0,
+        }
+    }
+
+    /// Gives up a whole answer: what it used will be unknown.
+    pub fn give_up(&mut self) {
+        if let Form::Message(kept) = &mut self.form {
+            *kept = None;
+        }
+    }
+
     /// Returns what was read.
     #[must_use]
     pub fn finish(self) -> Metered {
