@@ -68,6 +68,7 @@ pub struct Origin {
 pub struct Gateway {
     tercet: Arc<Tercet>,
     control: Arc<Control>,
+    workloads: workloads::Kept,
     data: Listener,
     admin: Listener,
     drain_timeout: Duration,
@@ -111,10 +112,12 @@ impl Gateway {
         if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
             return Err(StartProblem::Changing);
         }
+        let workloads =
+            workloads::Kept::read(&tercet.snapshot.load().config.journal.path, &tercet.runtime.workloads)?;
         pipeline::take_for_told(&tercet);
         let certificates = control::Certified { server: data.certificates(), admin: admin.certificates() };
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, certificates, shared));
-        Ok(Self { tercet, control, data, admin, drain_timeout, hangups })
+        Ok(Self { tercet, control, workloads, data, admin, drain_timeout, hangups })
     }
 
     /// Returns the base URL for clients.
@@ -137,7 +140,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then drains and ends.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
-        let Self { tercet, control, data, admin, drain_timeout, hangups } = self;
+        let Self { tercet, control, workloads, data, admin, drain_timeout, hangups } = self;
         let (ending, ended) = watch::channel(false);
         let access = sources::access(&tercet, admin.address());
         let sources = sources::sources(&tercet, &control);
@@ -167,7 +170,7 @@ impl Gateway {
         background.spawn(otlp::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(sums::keep(Arc::clone(&tercet), ended.clone()));
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
-        let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), ended.clone()));
+        let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), workloads, ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
         let told = serve_to_the_end(data, &tercet, drain_timeout, stop).await;
         ending.send_replace(true);

@@ -29,13 +29,11 @@ use crate::telemetry::{Copies, Metrics, Outbox};
 use crate::tenant::{Directory, LevelOf};
 use crate::tier::Tier;
 use crate::upstream::{Allowance, Headroom, Upstream};
-use crate::workload::{self, Workloads};
+use crate::workload::Workloads;
 
 /// Builds the gateway's inside; blocks while the journal is read.
 pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, StartProblem> {
     let snapshot = snapshot(config, None)?;
-    let workloads = Workloads::default();
-    workloads.take(workload::load(&snapshot.config.journal.path.join(workload::FILE))?);
     let shared = shared::shared(&snapshot.config)?;
     let mut past = Past::priced_by(&snapshot.catalog);
     let (journal, recovered) = Journal::open_view(&snapshot.config.journal, &clock, &mut past)?;
@@ -63,7 +61,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         weights: Weights::embedded()?,
-        workloads,
+        workloads: Workloads::default(),
         conversations: Conversations::new(clock.clone()),
         telling: Telling::default(),
         habits: Habits::default(),

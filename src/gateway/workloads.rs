@@ -3,19 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
 use crate::pipeline::Tercet;
-use crate::workload::{self, Workloads};
+use crate::workload::{self, Workloads, WorkloadsProblem};
 
 /// Looks after the file from the start, every minute, and once more at the end.
-pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) {
-    let path = tercet.snapshot.load().config.journal.path.join(workload::FILE);
-    let mut kept = Kept { path, mark: None };
+pub(super) async fn keep(tercet: Arc<Tercet>, mut kept: Kept, mut ended: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         let is_end = tokio::select! {
@@ -35,7 +33,7 @@ pub(super) async fn keep(tercet: Arc<Tercet>, mut ended: watch::Receiver<bool>) 
 }
 
 /// The file, and what it was when it was last read or written.
-struct Kept {
+pub(super) struct Kept {
     path: PathBuf,
     mark: Option<Mark>,
 }
@@ -49,6 +47,18 @@ struct Mark {
 }
 
 impl Kept {
+    /// Takes over what the file beside a journal says, before anything else is known.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(super) fn read(journal: &Path, workloads: &Workloads) -> Result<Self, WorkloadsProblem> {
+        let mut kept = Self { path: journal.join(workload::FILE), mark: None };
+        // Before it is read: what changes meanwhile is seen at the next look.
+        kept.mark = kept.mark();
+        workloads.take(workload::load(&kept.path)?);
+        Ok(kept)
+    }
+
     /// Takes over a file that somebody else wrote, in place of all that is known; else writes what has changed.
     fn look(&mut self, workloads: &Workloads) {
         let mark = self.mark();
@@ -127,6 +137,20 @@ mod tests {
         fs::remove_file(&kept.path).unwrap();
         kept.look(&workloads);
         assert!(workloads.written(None).is_empty(), "moved aside");
+    }
+
+    #[test]
+    fn what_is_forgotten_before_the_first_look_stays_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (earlier, workloads) = (Workloads::default(), Workloads::default());
+        trouble(&earlier, "acme");
+        workload::save(&earlier.written(None), &kept(&folder).path).unwrap();
+        let mut kept = Kept::read(folder.path(), &workloads).unwrap();
+        assert_eq!(workloads.written(None), earlier.written(None));
+        workloads.reset("acme");
+        kept.look(&workloads);
+        assert!(workloads.written(None).is_empty());
+        assert!(workload::load(&kept.path).unwrap().is_empty());
     }
 
     #[test]
