@@ -83,7 +83,7 @@ classifier: ## Train the classifier anew from DATA=folder and hold it against th
 	@scripts/classifier/again $(DATA)
 
 .PHONY: trained
-trained: ## Build target/trained/tercet, laid out by what requests run: a fifth less processor time (needs python3 and llvm-profdata)
+trained: ## Build target/trained/tercet, laid out by what requests run: up to two fifths less processor time (needs python3, llvm-profdata; better with llvm-bolt)
 	@scripts/trained
 
 .PHONY: image

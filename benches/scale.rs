@@ -65,7 +65,7 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
     };
     let gateways: Vec<Proxy> = variants.iter().zip(&folders).map(start).collect();
     let open = |(variant, gateway): (&Variant, &Proxy)| {
-        runtime.block_on(Crowd::open(gateway.address, variant.connections))
+        runtime.block_on(Crowd::open_in_turn(gateway.address, variant.connections, &scenario()))
     };
     let mut crowds: Vec<Crowd> = variants.iter().zip(&gateways).map(open).collect();
     let mut costs: Vec<Vec<f64>> = variants.iter().map(|_| Vec::new()).collect();
@@ -89,14 +89,17 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
 
 /// Returns the processor time a request took, in microseconds, where the system tells.
 fn run(runtime: &Runtime, variant: &Variant, gateway: &Proxy, crowd: &mut Crowd) -> Option<f64> {
-    let scenario =
-        Scenario { name: "", body: body(1_200, 300, false), key: KEY, answer_bytes: message().len() };
+    let scenario = scenario();
     let mut asked = |time| runtime.block_on(crowd.ask(&scenario, variant.at_once, time));
     asked(WARM_UP);
     let before = gateway.cpu()?;
     let answered = asked(MEASURED).len();
     let spent = gateway.cpu()?.checked_sub(before)?;
     Some(spent.as_secs_f64() * 1e6 / answered as f64)
+}
+
+fn scenario() -> Scenario {
+    Scenario { name: "", body: body(1_200, 300, false), key: KEY, answer_bytes: message().len() }
 }
 
 const ROUNDS: usize = 5;

@@ -61,21 +61,42 @@ pub(crate) struct Crowd {
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
+async fn connect(target: SocketAddr) -> Sender {
+    let stream = TcpStream::connect(target).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 impl Crowd {
-    /// Opens connections, many of them below the rate at which a gateway lets new ones in.
+    /// Opens connections.
     pub(crate) async fn open(target: SocketAddr, connections: usize) -> Self {
-        let mut senders = Vec::with_capacity(connections);
+        let mut crowd = Self { host: target.to_string(), senders: Vec::with_capacity(connections) };
+        for _ in 0..connections {
+            crowd.senders.push(connect(target).await);
+        }
+        crowd
+    }
+
+    /// Opens connections one after the other and asks once over each, as one that asks nothing is soon closed; many below
+    /// the rate at which a gateway lets new ones in.
+    pub(crate) async fn open_in_turn(target: SocketAddr, connections: usize, scenario: &Scenario) -> Self {
+        let mut crowd = Self { host: target.to_string(), senders: Vec::with_capacity(connections) };
         for place in 1..=connections {
-            let stream = TcpStream::connect(target).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-            tokio::spawn(connection);
-            senders.push(sender);
-            if connections > 200 && place % 10 == 0 {
+            let mut client = crowd.client(connect(target).await, scenario);
+            client.ask_once(&mut None).await;
+            crowd.senders.push(client.sender);
+            if place % 10 == 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        Self { host: target.to_string(), senders }
+        crowd
+    }
+
+    fn client(&self, sender: Sender, scenario: &Scenario) -> Client {
+        let (body, key, answer_bytes) = (scenario.body.clone(), scenario.key, scenario.answer_bytes);
+        Client { sender, host: self.host.clone(), body, key, answer_bytes }
     }
 
     /// Asks again and again over all connections in turn, over `at_once` of them at a time; returns how long each answer
@@ -92,12 +113,11 @@ impl Crowd {
         turns: Option<Arc<Semaphore>>,
         pace: impl Fn(usize) -> Option<Pace>,
     ) -> Vec<Duration> {
+        let senders = std::mem::take(&mut self.senders);
         let ask = |(place, sender)| {
-            let (body, key, answer_bytes) = (scenario.body.clone(), scenario.key, scenario.answer_bytes);
-            let client = Client { sender, host: self.host.clone(), body, key, answer_bytes };
-            tokio::spawn(client.ask(until, turns.clone(), pace(place)))
+            tokio::spawn(self.client(sender, scenario).ask(until, turns.clone(), pace(place)))
         };
-        let asking: Vec<_> = (0..).zip(self.senders.drain(..)).map(ask).collect();
+        let asking: Vec<_> = (0..).zip(senders).map(ask).collect();
         let mut latencies = Vec::new();
         for one in asking {
             let (sender, mut took) = one.await.unwrap();
@@ -154,20 +174,26 @@ impl Client {
             if Instant::now() >= until {
                 break;
             }
-            let request = self.request();
-            let begun = match &mut pace {
-                Some(pace) => pace.due().await,
-                None => Instant::now(),
-            };
-            let answer = self.sender.send_request(request).await.unwrap();
-            let status = answer.status();
-            let answer = answer.into_body().collect().await.unwrap().to_bytes();
-            latencies.push(begun.elapsed());
-            let text = String::from_utf8_lossy(&answer);
-            assert!(status == 200 && answer.len() == self.answer_bytes, "{status} {text}");
-            self.sender.ready().await.unwrap();
+            latencies.push(self.ask_once(&mut pace).await);
         }
         (self.sender, latencies)
+    }
+
+    /// Returns how long the answer took, from when it was due.
+    async fn ask_once(&mut self, pace: &mut Option<Pace>) -> Duration {
+        let request = self.request();
+        let begun = match pace {
+            Some(pace) => pace.due().await,
+            None => Instant::now(),
+        };
+        let answer = self.sender.send_request(request).await.unwrap();
+        let status = answer.status();
+        let answer = answer.into_body().collect().await.unwrap().to_bytes();
+        let took = begun.elapsed();
+        let text = String::from_utf8_lossy(&answer);
+        assert!(status == 200 && answer.len() == self.answer_bytes, "{status} {text}");
+        self.sender.ready().await.unwrap();
+        took
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
