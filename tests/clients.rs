@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use scenario::Client::{AnthropicNode, AnthropicPython, LangchainPython, LitellmPython, VercelNode};
 use scenario::{Client, Upstream, promises_are_kept};
 use support::{ACME, House, TENANTS};
-use tercet::simulated::Behaviour;
+use tempfile::TempDir;
+use tercet::clock::Clock;
+use tercet::simulated::{self, Behaviour, Options};
 
 /// One test for each line: its name, the client, the scenario, and what the upstream answers.
 macro_rules! clients {
@@ -165,7 +167,11 @@ async fn stops_at_a_spent_budget(client: Client) {
 
 /// Asks until refused; `refusals` is how often the client asks before it believes it.
 async fn is_refused_at_a_spent_budget(client: Client, scenario: &str, refusals: usize) {
-    let house = House::start(&format!("{TENANTS}\n[tenants.acme.budget]\ndaily = \"0.02 USD\"\n")).await;
+    let upstream = simulated::Upstream::start(Options::default()).await.unwrap();
+    let budget = format!("{TENANTS}\n[tenants.acme.budget]\ndaily = \"0.02 USD\"\n");
+    // A clock that stands: at midnight there would be budget again.
+    let clock = Clock::manual(Clock::default().now());
+    let house = House::start_by(clock, upstream, TempDir::new().unwrap(), &budget).await;
     client.passes(&house, scenario).await;
     let records = promises_are_kept(&house, Upstream::Errs).await;
     let (refused, answered): (Vec<_>, Vec<_>) =
