@@ -280,6 +280,11 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_takes_208_bytes_with_its_prefix() {
+        assert_eq!(size_of::<(Prefix, Kept)>(), 208);
+    }
+
+    #[test]
     fn what_is_used_within_a_day_is_kept_and_what_is_not_is_forgotten_within_two() {
         let (clock, memory) = memory();
         for number in [1, 2] {
