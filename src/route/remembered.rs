@@ -319,6 +319,18 @@ mod tests {
         memory.change(&prefix(0), |_| Some(Past { asked: long, ..turn(0) }));
         assert_eq!(memory.get(&prefix(0)).unwrap().asked, ANYONE);
         let named = |number: u32| Past { model: format!("model-{number}"), ..Past::default() };
+        for number in 0..192_u8 {
+            memory.change(&[number; 32], |_| Some(named(number.into())));
+        }
+        for number in 0..192_u8 {
+            assert_eq!(memory.get(&[number; 32]), Some(named(number.into())));
+        }
+    }
+
+    #[test]
+    fn made_up_names_turn_a_table_over_and_do_not_mix() {
+        let (_, memory) = memory();
+        let named = |number: u32| Past { model: format!("model-{number}"), ..Past::default() };
         let one_part = |number: u32| {
             let mut prefix = [0; 32];
             prefix[28..].copy_from_slice(&number.to_le_bytes());
