@@ -70,6 +70,8 @@ pub struct Envelope<'a> {
     pub fallbacks: bool,
     /// `fallbacks` is given as a list (not the word "default").
     pub fallback_list: bool,
+    /// A string holds an escape by number, such as `\u0041`.
+    pub numbered_escapes: bool,
     /// What the messages hold.
     pub history: History<'a>,
 }

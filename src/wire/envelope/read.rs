@@ -36,6 +36,7 @@ pub fn read(body: &[u8]) -> Result<Envelope<'_>, Malformed> {
         None => read_other(cursor, name, &mut envelope),
     })?;
     cursor.end()?;
+    envelope.numbered_escapes = cursor.numbered_escapes();
     envelope.formalities.sort_unstable_by_key(|span| span.start);
     if has_model {
         Ok(envelope)

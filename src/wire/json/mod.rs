@@ -5,6 +5,7 @@
 //! names, names written with escapes, numbers out of any range. Escapes of lone surrogates are accepted and
 //! keep their bytes; they cannot be unescaped. Offsets are bytes from the start of the body.
 
+mod block;
 mod plain;
 mod text;
 mod value;
@@ -51,6 +52,7 @@ pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    numbered_escapes: bool,
 }
 
 /// The containers that may stand inside one another, the outermost included.
@@ -81,13 +83,19 @@ impl<'a> Cursor<'a> {
         // A fourth of what the standard library takes for long text.
         let text = simdutf8::compat::from_utf8(body)
             .map_err(|error| Malformed::grammar("the text is not UTF-8", error.valid_up_to()))?;
-        Ok(Self { text, bytes: body, at: 0, depth: 0 })
+        Ok(Self { text, bytes: body, at: 0, depth: 0, numbered_escapes: false })
     }
 
     /// Returns another cursor at the same place, to look ahead with.
     #[must_use]
     pub const fn ahead(&self) -> Self {
-        Self { text: self.text, bytes: self.bytes, at: self.at, depth: self.depth }
+        Self { ..*self }
+    }
+
+    /// Tells whether an escape by number (`\u0041`) was read so far.
+    #[must_use]
+    pub const fn numbered_escapes(&self) -> bool {
+        self.numbered_escapes
     }
 
     /// Returns the offset of the next byte.

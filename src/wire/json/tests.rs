@@ -60,6 +60,21 @@ fn valid_json() -> impl Strategy<Value = String> {
     })
 }
 
+/// What may stand in a string and what may not, at every place of a block and across two.
+fn in_a_string() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        6 => (prop::sample::select(vec!["\\", "\\\\", "\\\"", "\\n", "\\t", "\\/", "\\u00e9", "\\\\\\\"", "é"]), 1..4usize)
+            .prop_map(|(piece, times)| piece.repeat(times).into_bytes()),
+        4 => (0..40usize).prop_map(|length| vec![b'n'; length]),
+        1 => prop::sample::select(vec!["\"", "\n", "\u{1f}", "\\x", "\\u00g0", "\\u12"])
+            .prop_map(|piece| piece.as_bytes().to_vec()),
+    ];
+    (prop::collection::vec(piece, 0..12), any::<bool>()).prop_map(|(pieces, ends)| {
+        let end: &[u8] = if ends { b"\"" } else { b"" };
+        [b"\"", &pieces.concat()[..], end].concat()
+    })
+}
+
 /// serde_json reads lone surrogates of a raw value without complaint, as we do; and so do we with 1e400.
 fn reference(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<&RawValue>(body).ok().map(|raw| raw.get().to_owned())
@@ -85,6 +100,15 @@ proptest! {
         let at = at.index(body.len());
         body[at] = byte;
         prop_assert_eq!(accept(&body).is_ok(), reference(&body).is_some());
+    }
+
+    #[test]
+    fn escapes_are_told_from_ends_wherever_a_block_is_cut(string in in_a_string(), after in 0..70usize) {
+        let body = [&string[..], &vec![b' '; after]].concat();
+        prop_assert_eq!(accept(&body).ok().map(|span| span.end), reference(&body).map(|raw| raw.len()));
+        if let Ok(text) = Cursor::new(&body).unwrap().string() {
+            prop_assert_eq!(text.escaped, text.raw.contains('\\'));
+        }
     }
 
     #[test]
@@ -129,6 +153,9 @@ fn a_refusal_says_what_was_expected_and_where() {
         ("", "the body is not valid JSON: expected a value at byte 0"),
         ("\u{feff}{}", "the body is not valid JSON: a byte order mark is not allowed at byte 0"),
         ("[\"a\nb\"]", "the body is not valid JSON: a control character in a string at byte 3"),
+        ("\"\\n\\x\n", "the body is not valid JSON: an unknown escape in a string at byte 3"),
+        ("\"\\u00", "the body is not valid JSON: an unknown escape in a string at byte 1"),
+        ("\"a\\", "the body is not valid JSON: expected '\"' at byte 3"),
         ("[1 2]", "the body is not valid JSON: expected ',' or ']' at byte 3"),
     ] {
         assert_eq!(accept(body.as_bytes()).unwrap_err().message, message);

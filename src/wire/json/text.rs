@@ -1,11 +1,13 @@
 //! Strings of a JSON document: passing over them quickly, and their meaning.
 //!
-//! Most bytes of a request are inside strings, so passing looks at whole blocks in a form that compilers turn
-//! into vector instructions. Meaning is worked out only for the few short strings that policies read.
+//! Most bytes of a request are inside strings, so passing looks at whole blocks. Meaning is worked out only for the
+//! few short strings that policies read.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::block::{BLOCK_BYTES, Block};
 use super::{Cursor, Malformed};
 
 /// A string as it stands in the document.
@@ -43,40 +45,47 @@ impl Cursor<'_> {
     /// Passes over a string and tells whether it holds an escape.
     pub(super) fn pass_string(&mut self) -> Result<bool, Malformed> {
         self.take(b'"', "a string")?;
-        let mut escaped = false;
+        let (mut start, mut carried, mut backslashes) = (self.at, 0, 0);
         loop {
-            self.at += plain_prefix(self.rest());
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    match self.bytes.get(self.at + 1) {
-                        // Nearly all of them.
-                        Some(b'n' | b'"' | b't' | b'\\') => self.at += 2,
-                        _ => self.pass_escape()?,
-                    }
-                }
-                Some(_) => return Err(Malformed::grammar("a control character in a string", self.at)),
-                None => return Err(self.expected("'\"'")),
+            let block = Block::of(self.bytes, start);
+            let escapes = block.escapes(carried);
+            let ends = block.quotes & !escapes.escaped;
+            // All that stand before the lowest end, or all.
+            let inside = ends.wrapping_sub(1) & !ends;
+            let doubtful = (block.controls | (escapes.escaped & !block.usual())) & inside;
+            if doubtful != 0 {
+                self.look_at(start, doubtful)?;
             }
+            backslashes |= block.backslashes & inside;
+            if ends != 0 {
+                self.at = start + ends.trailing_zeros() as usize + 1;
+                return Ok(backslashes != 0);
+            }
+            carried = escapes.carried;
+            start += BLOCK_BYTES;
         }
     }
 
-    fn pass_escape(&mut self) -> Result<(), Malformed> {
-        let length = match self.rest() {
-            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            [b'\\', b'u', digits @ ..]
-                if digits.get(..4).is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit)) =>
-            {
-                6
+    /// Refuses control characters and escapes that there are not, at the places set from `start` on.
+    fn look_at(&mut self, start: usize, mut places: u32) -> Result<(), Malformed> {
+        while let Some(bits) = NonZeroU32::new(places) {
+            let at = start + bits.trailing_zeros() as usize;
+            match self.bytes.get(at) {
+                Some(b'/' | b'b' | b'f' | b'r' | b't') => {}
+                Some(b'u') if self.four_digits(at + 1) => self.numbered_escapes = true,
+                Some(..b' ') => return Err(Malformed::grammar("a control character in a string", at)),
+                Some(_) => {
+                    return Err(Malformed::grammar("an unknown escape in a string", at.saturating_sub(1)));
+                }
+                None => return Err(Malformed::grammar("expected '\"'", self.bytes.len())),
             }
-            _ => return Err(Malformed::grammar("an unknown escape in a string", self.at)),
-        };
-        self.at += length;
+            places &= places - 1;
+        }
         Ok(())
+    }
+
+    fn four_digits(&self, at: usize) -> bool {
+        self.bytes.get(at..at + 4).is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit))
     }
 }
 
@@ -87,48 +96,16 @@ pub fn quote(text: &str) -> String {
 }
 
 /// Returns how many leading bytes are neither a quote, nor a backslash, nor a control character.
-///
-/// Most strings are short and most long ones have an escape in every other line, so words go first; what is longer is
-/// left to a search in vectors as wide as the processor has, and its control characters to a minimum over it. Long
-/// text takes a third of an instruction a byte so, where a test of each byte took three.
 #[inline]
 pub(in crate::wire) fn plain_prefix(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    for _ in 0..HEAD_WORDS {
-        let Some((word, after)) = rest.split_first_chunk::<8>() else {
-            let last = rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len());
-            return bytes.len() - rest.len() + last;
-        };
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
+    let mut start = 0;
+    loop {
+        let block = Block::of(bytes, start);
+        if let Some(length) = block.plain() {
+            return start + length;
         }
-        rest = after;
+        start += BLOCK_BYTES;
     }
-    HEAD_WORDS * 8 + long_plain_prefix(rest)
-}
-
-#[inline(never)]
-fn long_plain_prefix(bytes: &[u8]) -> usize {
-    let plain = bytes.get(..memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len())).unwrap_or_default();
-    let least = plain.iter().fold(u8::MAX, |least, &byte| least.min(byte));
-    if least < b' ' { plain.iter().take_while(|&&byte| byte >= b' ').count() } else { plain.len() }
-}
-
-/// Sets the top bit of every special byte of a word. Borrows may set it wrongly in bytes above the first
-/// special one, so that only the lowest is to be believed.
-const fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let quotes = word ^ (ONES * b'"' as u64);
-    let backslashes = word ^ (ONES * b'\\' as u64);
-    let found = (quotes.wrapping_sub(ONES) & !quotes)
-        | (backslashes.wrapping_sub(ONES) & !backslashes)
-        | (word.wrapping_sub(ONES * 0x20) & !word);
-    found & (ONES << 7)
-}
-
-const fn is_special(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 /// Decodes the escape that `text` begins with; returns its character and its length in bytes.
@@ -154,6 +131,3 @@ pub(super) fn escape(text: &str) -> Option<(char, usize)> {
 fn code_unit(escape: &str) -> Option<u16> {
     u16::from_str_radix(escape.get(2..6)?, 16).ok()
 }
-
-/// Short strings (names, ids) end within these words.
-const HEAD_WORDS: usize = 4;
