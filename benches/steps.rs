@@ -55,6 +55,8 @@ struct Ground {
     small: Bytes,
     medium: Bytes,
     large: Bytes,
+    message: Bytes,
+    stream: Vec<Bytes>,
     record: ExchangeRecord,
     clock: Clock,
 }
@@ -86,6 +88,8 @@ impl Ground {
             small: made(1_200),
             medium: made(30_000),
             large: made(300_000),
+            message: message(),
+            stream: stream(),
             config,
             directory,
             levels,
@@ -250,17 +254,17 @@ fn splice(ground: &Ground) {
 }
 
 #[inline(never)]
-fn meter_message(_: &Ground) {
+fn meter_message(ground: &Ground) {
     let mut meter = Meter::message();
-    black_box(meter.feed(&message()));
+    black_box(meter.feed(&ground.message));
     black_box(meter.finish());
 }
 
 #[inline(never)]
-fn meter_stream(_: &Ground) {
+fn meter_stream(ground: &Ground) {
     let mut meter = Meter::stream();
-    for event in stream() {
-        black_box(meter.feed(&event));
+    for event in &ground.stream {
+        black_box(meter.feed(event));
     }
     black_box(meter.finish());
 }

@@ -150,6 +150,9 @@ async fn a_damaged_file_keeps_a_gateway_from_starting_and_is_left_as_it_was() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert_eq!(fs::read(&file).unwrap(), damaged);
+    let beside: Vec<_> =
+        fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(beside, [file], "it is told before a journal is begun");
 }
 
 #[tokio::test(flavor = "multi_thread")]

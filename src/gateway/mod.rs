@@ -48,6 +48,7 @@ use crate::config::{Config, Mode};
 use crate::journal::Stream;
 use crate::pipeline::{self, Tercet};
 use crate::server::{Drained, Listener, Port};
+use crate::workload::Workloads;
 
 use change_stream::ChangeStream;
 
@@ -107,13 +108,14 @@ impl Gateway {
         let data = Listener::bind(&config.server).await?;
         let admin = Listener::bind_admin(&config.admin).await?;
         let config = control::with_address(config, data.address());
-        let tercet = Arc::new(rebuild::tercet(config, clock).await?);
+        // Before the journal: a damaged file is told at once, and nothing was begun.
+        let known = Workloads::default();
+        let workloads = workloads::Kept::read(&config.journal.path, &known)?;
+        let tercet = Arc::new(Box::pin(rebuild::tercet(config, clock, known)).await?);
         // The journal is ours from here on; what was read before it was must still be all there is.
         if tercet.runtime.journal.head(Stream::Admin).seq != changes.max(1) {
             return Err(StartProblem::Changing);
         }
-        let workloads =
-            workloads::Kept::read(&tercet.snapshot.load().config.journal.path, &tercet.runtime.workloads)?;
         pipeline::take_for_told(&tercet);
         let certificates = control::Certified { server: data.certificates(), admin: admin.certificates() };
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, certificates, shared));

@@ -32,7 +32,11 @@ use crate::upstream::{Allowance, Headroom, Upstream};
 use crate::workload::Workloads;
 
 /// Builds the gateway's inside; blocks while the journal is read.
-pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, StartProblem> {
+pub(super) async fn tercet(
+    config: Config,
+    clock: Clock,
+    workloads: Workloads,
+) -> Result<Tercet, StartProblem> {
     let snapshot = snapshot(config, None)?;
     let shared = shared::shared(&snapshot.config)?;
     let mut past = Past::priced_by(&snapshot.catalog);
@@ -61,7 +65,7 @@ pub(super) async fn tercet(config: Config, clock: Clock) -> Result<Tercet, Start
         count_tokens: TenantGates::new(GateKind::CountTokens, clock.clone()),
         failed_logins: Gate::new(GateKind::FailedLogins, clock.clone()),
         weights: Weights::embedded()?,
-        workloads: Workloads::default(),
+        workloads,
         conversations: Conversations::new(clock.clone()),
         telling: Telling::default(),
         habits: Habits::default(),

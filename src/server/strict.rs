@@ -6,6 +6,7 @@
 //! what no parser takes for a chunk. Heads that come in one piece, as nearly all do, are not copied.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -122,8 +123,8 @@ impl<S: AsyncRead + Unpin> Strict<S> {
             if self.closed {
                 return Poll::Ready(Ok(Begun::Over));
             }
-            let mut room = [0; FIRST_BYTES];
-            let mut buffer = ReadBuf::new(&mut room);
+            let mut room = [MaybeUninit::uninit(); FIRST_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut room);
             std::task::ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(Begun::Over));

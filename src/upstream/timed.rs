@@ -1,7 +1,8 @@
 //! An answer's body, read by driving its connection; silence longer than the idle timeout ends it with a failure.
 //!
-//! The bytes are untouched and nothing is buffered. The deadline counts from the last frame, so a stream may
-//! last as long as it keeps moving. Read to its end, the body gives its connection back; dropped before, it closes it.
+//! The bytes are untouched and nothing is buffered. The deadline counts from when the next frame is waited for, so a
+//! stream may last as long as it keeps moving. Read to its end, the body gives its connection back; dropped before, it
+//! closes it.
 
 use std::fmt;
 use std::future::Future;
@@ -26,15 +27,15 @@ pub struct TimedBody {
     line: Option<Line>,
     pool: Arc<Pool>,
     idle_timeout: Duration,
-    moved: Instant,
+    /// Since when it is waited for the next frame; read once for a wait, not for each frame of a burst.
+    waiting: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedBody {
     pub(super) fn new(remaining: Remaining, line: Line, pool: &Arc<Pool>, idle_timeout: Duration) -> Self {
         let pool = Arc::clone(pool);
-        let mut body =
-            Self { remaining, line: Some(line), pool, idle_timeout, moved: Instant::now(), alarm: None };
+        let mut body = Self { remaining, line: Some(line), pool, idle_timeout, waiting: None, alarm: None };
         body.rest_at_end();
         body
     }
@@ -61,7 +62,7 @@ impl TimedBody {
 
     /// Returns true once the alarm rings for good; an alarm set before the last frame is set anew.
     fn silent_too_long(&mut self, context: &mut Context<'_>) -> bool {
-        let deadline = self.moved + self.idle_timeout;
+        let deadline = *self.waiting.get_or_insert_with(Instant::now) + self.idle_timeout;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while alarm.as_mut().poll(context).is_ready() {
             if alarm.deadline() >= deadline {
@@ -83,7 +84,7 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamFailure>>> {
         match self.read(context) {
             Poll::Ready(frame) => {
-                self.moved = Instant::now();
+                self.waiting = None;
                 Poll::Ready(
                     frame.map(|read| read.map(Frame::data).map_err(|fault| UpstreamFailure::cut(&fault))),
                 )

@@ -62,6 +62,11 @@ impl SseReader {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
+            if let Some(after) = whole_delta(rest).filter(|_| self.is_between_events()) {
+                on_event(DELTA, &[]);
+                rest = after;
+                continue;
+            }
             let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 self.take_part(rest);
                 return;
@@ -71,6 +76,15 @@ impl SseReader {
             self.end_line(&mut on_event);
             rest = rest.get(end + 1..).unwrap_or_default();
         }
+    }
+
+    /// Nothing of an event has come yet.
+    fn is_between_events(&self) -> bool {
+        self.line == Line::Field
+            && self.field.is_empty()
+            && self.name.is_empty()
+            && !self.has_data
+            && !self.keeps_all
     }
 
     fn pass_mark<'c>(&mut self, mut chunk: &'c [u8]) -> &'c [u8] {
@@ -192,6 +206,14 @@ impl SseReader {
     }
 }
 
+/// Passes over a delta that came whole, as the upstream writes it: nearly all that a stream has, and of which nothing is
+/// kept. Line by line it took seven times the instructions.
+fn whole_delta(rest: &[u8]) -> Option<&[u8]> {
+    let data = rest.strip_prefix(b"event: content_block_delta\ndata: ")?;
+    data.get(memchr2(b'\n', b'\r', data)?..)?.strip_prefix(b"\n\n")
+}
+
+const DELTA: &str = "content_block_delta";
 const WANTED: [&str; 5] = ["message_start", "content_block_start", "message_delta", "message_stop", "error"];
 const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Longer than `event`, the longest field that is read, so that a longer one cannot be taken for it.
@@ -308,6 +330,20 @@ mod tests {
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
             prop_assert_eq!(&read(cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]])), &expected);
+        }
+
+        #[test]
+        fn a_delta_that_comes_whole_is_read_as_line_by_line_whatever_stands_before(pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "event: content_block_delta\ndata: {\"n\":1}\n\n",
+                "event: content_block_delta\ndata: \n\n",
+                "event: content_block_delta\ndata: a\rdata: b\n\n",
+                "event: content_block_delta\ndata: a\ndata: b\n\n",
+                "event: error\n", "data: {}\n", "da", "event: ping\ndata: {}\n\n", "\n", "\r", "\r\n", ": c\n", "\u{feff}",
+            ]), 0..8)) {
+            let stream = pieces.concat();
+            prop_assert_eq!(&read([stream.as_bytes()]), &reference(stream.as_bytes()));
+            prop_assert_eq!(read(stream.as_bytes().chunks(1)), reference(stream.as_bytes()));
         }
 
         #[test]

@@ -24,6 +24,7 @@ use crate::pipeline::Tercet;
 use crate::server::Listener;
 use crate::store::{AccountId, Cell, Claim, Demand, Period, Standing, Unit};
 use crate::upstream::played;
+use crate::workload::Workloads;
 
 /// How a life ended.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +63,8 @@ async fn run(world: &World, plan: &mut Plan, life: &Life, folder: &Path, known: 
     let wall = world.begin(dice.millis(60_000));
     world.seen().weather = upstream::weather(&mut dice);
     let config = plan.config(folder);
-    let tercet = match rebuild::tercet(config.clone(), Clock::of_runtime(wall)).await {
+    let begun = Box::pin(rebuild::tercet(config.clone(), Clock::of_runtime(wall), Workloads::default()));
+    let tercet = match begun.await {
         Ok(tercet) => Arc::new(tercet),
         Err(problem) => {
             world.seen().broken.push(format!("it does not start: {problem}"));
