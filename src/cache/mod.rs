@@ -35,7 +35,7 @@ pub use identity::{CacheKey, Identity, Parts};
 pub use packed::{
     Fetched, SHARED_HEAD_MAX_BYTES, SHARED_MAX_BYTES, SHARED_NAMES, pack, read_head, shared_name, unpack,
 };
-pub use retries::{Claim, Exact, Retries, WINDOW};
+pub use retries::{Exact, Retries, WINDOW};
 pub use stock::{Chosen, Payer, Stock};
 pub use twins::{Sent, Twins};
 
@@ -47,12 +47,18 @@ pub struct AnswerCache {
     sharing: Arc<Semaphore>,
 }
 
+/// What there is already to answer a request with.
+pub enum Found<K> {
+    /// A kept answer.
+    Kept(K),
+    /// The answer to an identical request, which is on its way.
+    Join(Reader),
+}
+
 /// Where a request stands with the cache.
 pub enum Boarding<K> {
-    /// A kept answer is given.
-    Kept(K),
-    /// The answer to an identical request is on its way.
-    Join(Reader),
+    /// There is an answer.
+    Found(Found<K>),
     /// Nobody asked; this request is sent.
     Lead(Arc<Flight>),
 }
@@ -114,7 +120,7 @@ impl AnswerCache {
         accept: impl Fn(Arc<CachedAnswer>) -> Option<K>,
     ) -> Boarding<K> {
         if let Some(kept) = self.get(identity).and_then(&accept) {
-            return Boarding::Kept(kept);
+            return Boarding::Found(Found::Kept(kept));
         }
         let flight = Flight::new(max_bytes);
         match self.flights.entry(identity.key()) {
@@ -122,14 +128,14 @@ impl AnswerCache {
                 let (flown, running_flight) = running.get();
                 let joined = (may_join && flown == identity).then(|| running_flight.join()).flatten();
                 if let Some(reader) = joined {
-                    return Boarding::Join(reader);
+                    return Boarding::Found(Found::Join(reader));
                 }
                 running.insert((identity.clone(), Arc::clone(&flight)));
             }
             mapref::entry::Entry::Vacant(free) => {
                 // It may have landed since the look: an answer is kept before its flight is taken off.
                 if let Some(kept) = self.get(identity).and_then(&accept) {
-                    return Boarding::Kept(kept);
+                    return Boarding::Found(Found::Kept(kept));
                 }
                 free.insert((identity.clone(), Arc::clone(&flight)));
             }
@@ -142,12 +148,12 @@ impl AnswerCache {
         &self,
         identity: &Identity,
         accept: impl Fn(Arc<CachedAnswer>) -> Option<K>,
-    ) -> Option<Boarding<K>> {
+    ) -> Option<Found<K>> {
         if let Some(kept) = self.get(identity).and_then(accept) {
-            return Some(Boarding::Kept(kept));
+            return Some(Found::Kept(kept));
         }
         let running = self.flights.get(&identity.key()).filter(|running| running.0 == *identity)?;
-        running.1.join().map(Boarding::Join)
+        running.1.join().map(Found::Join)
     }
 
     /// Returns one of the places for telling others of an answer; it is held while they are told.

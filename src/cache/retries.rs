@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{CachedAnswer, Flight, Reader};
+use super::{CachedAnswer, Flight, Found};
 
 /// A request as its retry repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +26,6 @@ enum Body {
     /// Of at most [`BODY_HELD_MAX_BYTES`].
     Held(Bytes),
     Hashed([u8; 32]),
-}
-
-/// What a retry gets.
-pub enum Claim {
-    /// The answer of its original, which is complete.
-    Kept(Arc<CachedAnswer>),
-    /// The answer that is on its way.
-    Join(Reader),
 }
 
 /// Originals that run, and those that ended within [`WINDOW`], up to `HELD_MAX_BYTES`; safe to share.
@@ -109,7 +101,7 @@ impl Exact {
 impl Retries {
     /// Returns what a retry shares with its original, if that is remembered and did not fail.
     #[must_use]
-    pub fn claim(&self, exact: &Exact, now: Instant) -> Option<Claim> {
+    pub fn claim(&self, exact: &Exact, now: Instant) -> Option<Found<Arc<CachedAnswer>>> {
         let mut recent = self.recent();
         recent.forget(now);
         let original = recent.originals.get_mut(&exact.mark(&self.marks))?;
@@ -121,8 +113,8 @@ impl Retries {
             return None;
         }
         match &original.answer {
-            Some(answer) => Some(Claim::Kept(Arc::clone(answer))),
-            None => original.flight.join().map(Claim::Join),
+            Some(answer) => Some(Found::Kept(Arc::clone(answer))),
+            None => original.flight.join().map(Found::Join),
         }
     }
 
@@ -229,11 +221,11 @@ mod tests {
         let (retries, flight, begun) = (Retries::default(), Flight::new(1_000), Clock::default().instant());
         let one = exact("ann", "hi");
         retries.begin(one.clone(), &flight);
-        assert!(matches!(retries.claim(&one, begun), Some(Claim::Join(_))));
+        assert!(matches!(retries.claim(&one, begun), Some(Found::Join(_))));
         assert!(retries.claim(&exact("bob", "hi"), begun).is_none());
         assert!(retries.claim(&exact("ann", "hi "), begun).is_none());
         retries.end(&one, &flight, Some(answer(10)), begun);
-        assert!(matches!(retries.claim(&one, begun + WINDOW / 2), Some(Claim::Kept(_))));
+        assert!(matches!(retries.claim(&one, begun + WINDOW / 2), Some(Found::Kept(_))));
         assert!(retries.claim(&one, begun + WINDOW).is_none());
         assert!(retries.is_empty());
         assert_eq!(retries.recent().held_bytes, 0);
@@ -247,7 +239,7 @@ mod tests {
         retries.begin(one.clone(), &second);
         retries.end(&one, &first, None, now);
         assert!(retries.claim(&one, now).is_none(), "it follows the failure");
-        assert!(matches!(retries.claim(&one, now), Some(Claim::Join(_))), "the other still runs");
+        assert!(matches!(retries.claim(&one, now), Some(Found::Join(_))), "the other still runs");
     }
 
     #[test]
@@ -259,7 +251,7 @@ mod tests {
             assert_eq!(one.held_bytes(), 32);
             retries.begin(one.clone(), &flight);
             retries.end(&one, &flight, Some(answer(1 << 20)), now);
-            assert!(matches!(retries.claim(&one, now), Some(Claim::Kept(_))));
+            assert!(matches!(retries.claim(&one, now), Some(Found::Kept(_))));
             assert!(retries.recent().held_bytes <= HELD_MAX_BYTES);
         }
         assert_eq!(retries.len(), 31);

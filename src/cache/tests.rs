@@ -96,15 +96,14 @@ fn one_request_leads_and_the_same_ones_join_it_until_it_has_landed() {
     let cache = AnswerCache::new(1 << 20);
     let (one, other) = (identity("one"), identity("other"));
     let board = |identity: &Identity, may_join| match cache.board(identity, 1 << 10, may_join, Some) {
-        Boarding::Kept(_) => ("kept", None),
-        Boarding::Join(_) => ("joins", None),
+        Boarding::Found(Found::Kept(_)) => ("kept", None),
+        Boarding::Found(Found::Join(_)) => ("joins", None),
         Boarding::Lead(flight) => ("leads", Some(flight)),
     };
     let find = |identity: &Identity| match cache.find(identity, Some) {
         None => "nothing",
-        Some(Boarding::Kept(_)) => "kept",
-        Some(Boarding::Join(_)) => "joins",
-        Some(Boarding::Lead(_)) => "leads",
+        Some(Found::Kept(_)) => "kept",
+        Some(Found::Join(_)) => "joins",
     };
     assert_eq!(find(&one), "nothing");
     let (is, flight) = board(&one, true);

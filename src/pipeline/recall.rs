@@ -11,7 +11,7 @@ use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
 use super::{content, escalate, finish, reply, twin};
 use crate::cache::{
-    Boarding, CacheResult, CachedAnswer, Claim, Exact, Flight, Identity, Parts, Reader, bypass_reason,
+    Boarding, CacheResult, CachedAnswer, Exact, Flight, Found, Identity, Parts, Reader, bypass_reason,
 };
 use crate::config::{Credential, Scope};
 use crate::secret::KeyHash;
@@ -64,13 +64,13 @@ pub(super) fn recall(
     if let Some(exact) = exact.as_ref().filter(|_| !alone && is_retry(&exchange.headers)) {
         let now = exchange.tercet.runtime.clock.instant();
         match exchange.tercet.runtime.retries.claim(exact, now) {
-            Some(Claim::Kept(answer)) => {
+            Some(Found::Kept(answer)) => {
                 if let Some(kept) = Kept::of(answer, envelope.stream) {
                     exchange.cache = CacheResult::Hit;
                     return Ok(Recalled::Hit(kept));
                 }
             }
-            Some(Claim::Join(reader)) => {
+            Some(Found::Join(reader)) => {
                 exchange.cache = CacheResult::Joined;
                 return Ok(Recalled::Join(reader));
             }
@@ -82,11 +82,11 @@ pub(super) fn recall(
         twin::set_precedent(exchange, &shelf.identity, body);
     }
     let (flight, shelf) = match boarded {
-        Some((Boarding::Kept(kept), _)) => {
+        Some((Boarding::Found(Found::Kept(kept)), _)) => {
             exchange.cache = CacheResult::Hit;
             return Ok(Recalled::Hit(kept));
         }
-        Some((Boarding::Join(reader), _)) => {
+        Some((Boarding::Found(Found::Join(reader)), _)) => {
             exchange.cache = CacheResult::Joined;
             return Ok(Recalled::Join(reader));
         }

@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::exchange::Exchange;
 use super::recall::{Kept, is_retry};
 use super::{Ready, account};
-use crate::cache::{Boarding, CacheResult, CachedAnswer, Identity};
+use crate::cache::{CacheResult, CachedAnswer, Found, Identity};
 use crate::route::RouteDecision;
 use crate::telemetry::Mechanism;
 use crate::wire::json::Json;
@@ -52,9 +52,8 @@ pub(super) fn recognise(exchange: &mut Exchange, body: &Bytes) -> Option<Ready> 
     let streamed = precedent.0.asked.stream;
     let accept = |answer: Arc<CachedAnswer>| Kept::of(answer, streamed);
     let (cache, ready) = match snapshot.cache.find(&identity, accept)? {
-        Boarding::Kept(kept) => (CacheResult::Hit, Ready::Kept(kept)),
-        Boarding::Join(reader) => (CacheResult::Joined, Ready::Join(reader)),
-        Boarding::Lead(_) => return None,
+        Found::Kept(kept) => (CacheResult::Hit, Ready::Kept(kept)),
+        Found::Join(reader) => (CacheResult::Joined, Ready::Join(reader)),
     };
     // It is known already.
     exchange.sent_as = None;
