@@ -1,4 +1,4 @@
-//! What limits and budgets cost a request: four levels, six limited dimensions each, held and posted.
+//! What limits and budgets cost a request: one to four levels, six limited dimensions each, held and posted.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -49,13 +49,17 @@ fn reserve(criterion: &mut Criterion) {
     });
     let usage = Usage { input_tokens: 9_000, output_tokens: 700, ..Usage::default() };
     let actual = Actual::of(&usage, NanoUsd(700), clock.now());
-    let mut group = criterion.benchmark_group("four levels, six dimensions");
-    group.bench_function("reserve and post", |bencher| {
-        bencher.iter(|| {
-            let asked = claims(&levels, &limits, &money, &estimate);
-            accounts.reserve(black_box(asked)).map(|held| held.post(&actual)).is_ok()
+    let mut group = criterion.benchmark_group("six dimensions, reserve and post by levels");
+    for count in 1..=levels.len() {
+        group.bench_function(count.to_string(), |bencher| {
+            bencher.iter(|| {
+                let asked = claims(&levels[..count], &limits, &money, &estimate);
+                accounts.reserve(black_box(asked)).map(|held| held.post(&actual)).is_ok()
+            });
         });
-    });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("four levels, six dimensions");
     group.bench_function("find accounts", |bencher| {
         bencher.iter(|| ids.each_ref().map(|id| accounts.configured(black_box(id))));
     });
