@@ -13,17 +13,17 @@ use wide::u8x32;
 pub(super) struct Block {
     pub(super) quotes: u32,
     pub(super) backslashes: u32,
-    /// Letters of which most escapes have this one.
+    /// The letter of the commonest escape, which ends a line.
     letters_n: u32,
     /// Bytes below the space, and what is beyond the end.
     pub(super) controls: u32,
 }
 
-/// Which of a block's bytes an escape begins before, and what the next block is to know of it.
+/// Which of a block's bytes are escaped, and what the next block is to know of it.
 pub(super) struct Escapes {
-    /// Bytes that follow the backslash of an escape.
+    /// The byte behind each backslash that begins an escape.
     pub(super) escaped: u32,
-    /// 1 where the next block's first byte does, else 0.
+    /// 1 where the next block's first byte is escaped, else 0.
     pub(super) carried: u32,
 }
 
