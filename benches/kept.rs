@@ -28,7 +28,7 @@ mod redis_server;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use asking::{Scenario, ask_at, ask_for};
+use asking::{Scenario, ask_at, ask_for, ranked};
 use targets::{CACHED_KEY, KEY, Proxy};
 use tokio::runtime::{Builder, Runtime};
 use traffic::{NUMBER, body, message};
@@ -121,13 +121,10 @@ fn spread(values: &[f64]) -> String {
 }
 
 fn spread_to(values: &[f64], decimals: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let [Some(least), Some(middle), Some(most)] =
-        [sorted.first(), sorted.get(sorted.len() / 2), sorted.last()]
-    else {
+    if values.is_empty() {
         return "not measurable here".to_owned();
-    };
+    }
+    let [least, middle, most] = ranked(values);
     format!("{middle:.decimals$} [{least:.decimals$}-{most:.decimals$}]")
 }
 

@@ -20,7 +20,7 @@ mod traffic;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use asking::{Scenario, ask_for};
+use asking::{Scenario, ask_for, ranked};
 use bytes::Bytes;
 use targets::{CACHED_KEY, FLOOR, KEY, Proxy};
 use tokio::runtime::Builder;
@@ -148,12 +148,6 @@ fn spread(values: &[f64]) -> String {
 fn ratio(values: &[f64]) -> String {
     let [least, middle, most] = ranked(values);
     format!("{middle:.2} [{least:.2}-{most:.2}]")
-}
-
-fn ranked(values: &[f64]) -> [f64; 3] {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
 }
 
 const ROUNDS: usize = 5;

@@ -17,10 +17,9 @@ mod traffic;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use asking::{Crowd, Scenario};
-use targets::{KEY, Proxy};
+use asking::{Crowd, ranked, short_message};
+use targets::Proxy;
 use tokio::runtime::{Builder, Runtime};
-use traffic::{body, message};
 
 #[derive(Clone)]
 /// A gateway, how many connections it has, and over how many of them it is asked at a time.
@@ -65,7 +64,7 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
     };
     let gateways: Vec<Proxy> = variants.iter().zip(&folders).map(start).collect();
     let open = |(variant, gateway): (&Variant, &Proxy)| {
-        runtime.block_on(Crowd::open_in_turn(gateway.address, variant.connections, &scenario()))
+        runtime.block_on(Crowd::open_in_turn(gateway.address, variant.connections, &short_message()))
     };
     let mut crowds: Vec<Crowd> = variants.iter().zip(&gateways).map(open).collect();
     let mut costs: Vec<Vec<f64>> = variants.iter().map(|_| Vec::new()).collect();
@@ -74,13 +73,8 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
             costs[place].extend(run(runtime, variant, &gateways[place], &mut crowds[place]));
         }
     }
-    let middle = |costs: &[f64]| {
-        let mut sorted = costs.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        (sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1])
-    };
     for (variant, cost) in variants.iter().zip(&costs).filter(|(_, cost)| !cost.is_empty()) {
-        let ((median, least, most), (first, ..)) = (middle(cost), middle(&costs[0]));
+        let ([least, median, most], [_, first, _]) = (ranked(cost), ranked(&costs[0]));
         let (name, ratio) = (&variant.name, median / first);
         println!("{name:<20} {median:6.1} us [{least:.1}-{most:.1}]   to the first {ratio:.2}");
     }
@@ -89,17 +83,13 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
 
 /// Returns the processor time a request took, in microseconds, where the system tells.
 fn run(runtime: &Runtime, variant: &Variant, gateway: &Proxy, crowd: &mut Crowd) -> Option<f64> {
-    let scenario = scenario();
+    let scenario = short_message();
     let mut asked = |time| runtime.block_on(crowd.ask(&scenario, variant.at_once, time));
     asked(WARM_UP);
     let before = gateway.cpu()?;
     let answered = asked(MEASURED).len();
     let spent = gateway.cpu()?.checked_sub(before)?;
     Some(spent.as_secs_f64() * 1e6 / answered as f64)
-}
-
-fn scenario() -> Scenario {
-    Scenario { name: "", body: body(1_200, 300, false), key: KEY, answer_bytes: message().len() }
 }
 
 const ROUNDS: usize = 5;

@@ -1,5 +1,5 @@
 //! What others feel of a thousand clients that send their heads a byte a second: how long requests take at a constant rate,
-//! alone and beside them, in turn. Prints microseconds, median [least-most] of the rounds. Half a minute.
+//! alone and beside them, in turn. Prints microseconds, median [least-most] of the rounds. A minute.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,13 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use asking::{Scenario, ask_at};
-use targets::KEY;
+use asking::{ask_at, ranked, short_message};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use traffic::{body, message};
 
 fn main() {
     // `cargo test --benches` only asks whether it runs.
@@ -45,16 +43,14 @@ fn main() {
         println!("alone                 {}", told(&alone));
         println!("beside {slow:<5} slow heads {}", told(&beside));
         let ratios = alone.iter().zip(&beside).map(|(alone, beside)| beside[1].div_duration_f64(alone[1]));
-        let (median, least, most) = middle(ratios.collect());
+        let [least, median, most] = ranked(&ratios.collect::<Vec<_>>());
         println!("p99 beside to alone   {median:.2} [{least:.2}-{most:.2}]");
     });
 }
 
 /// Returns how long requests take: at the median, and the slowest hundredth.
 async fn ask(target: SocketAddr) -> [Duration; 2] {
-    let scenario =
-        Scenario { name: "", body: body(1_200, 300, false), key: KEY, answer_bytes: message().len() };
-    let mut took = ask_at(&scenario, target, CONNECTIONS, RATE, MEASURED).await;
+    let mut took = ask_at(&short_message(), target, CONNECTIONS, RATE, MEASURED).await;
     took.sort_unstable();
     [took[took.len() / 2], took[took.len() * 99 / 100]]
 }
@@ -89,16 +85,11 @@ async fn dawdle(target: SocketAddr, count: usize) -> Crowd {
 
 fn told(rounds: &[[Duration; 2]]) -> String {
     let [half, most] = [0, 1].map(|which| {
-        let (median, least, most) =
-            middle(rounds.iter().map(|round| round[which].as_secs_f64() * 1e6).collect());
+        let values: Vec<f64> = rounds.iter().map(|round| round[which].as_secs_f64() * 1e6).collect();
+        let [least, median, most] = ranked(&values);
         format!("{median:.0} [{least:.0}-{most:.0}]")
     });
     format!("p50 {half} us, p99 {most} us")
-}
-
-fn middle(mut values: Vec<f64>) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    (values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
 const ROUNDS: usize = 7;

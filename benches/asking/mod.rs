@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::traffic::NUMBER;
+use crate::targets::KEY;
+use crate::traffic::{NUMBER, body, message};
 
 /// What is asked, and how long each answer is.
 pub(crate) struct Scenario {
@@ -23,6 +24,18 @@ pub(crate) struct Scenario {
     pub(crate) body: String,
     pub(crate) key: &'static str,
     pub(crate) answer_bytes: usize,
+}
+
+/// Returns the least, the middle and the most of what was measured, which is at least one value.
+pub(crate) fn ranked(values: &[f64]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
+}
+
+/// A short message, with everything on but the cache.
+pub(crate) fn short_message() -> Scenario {
+    Scenario { name: "", body: body(1_200, 300, false), key: KEY, answer_bytes: message().len() }
 }
 
 /// Asks again and again over new connections; returns how long each answer took.

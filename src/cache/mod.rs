@@ -55,6 +55,17 @@ pub enum Found<K> {
     Join(Reader),
 }
 
+impl<K> Found<K> {
+    /// Returns what the cache had to do with a request that is answered so.
+    #[must_use]
+    pub const fn result(&self) -> CacheResult {
+        match self {
+            Self::Kept(_) => CacheResult::Hit,
+            Self::Join(_) => CacheResult::Joined,
+        }
+    }
+}
+
 /// Where a request stands with the cache.
 pub enum Boarding<K> {
     /// There is an answer.

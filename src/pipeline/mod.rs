@@ -54,7 +54,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
 
-use crate::cache::Reader;
+use crate::cache::Found;
 use crate::upstream::RequestBody;
 use crate::wire::envelope::Envelope;
 use crate::wire::error::Refusal;
@@ -89,8 +89,8 @@ pub async fn handle_message(mut exchange: Box<Exchange>, body: Incoming) -> Resp
     let mut waited_for = 0;
     let response = loop {
         exchange = match ready {
-            Ready::Kept(kept) => break Box::pin(recall::replay(exchange, kept)).await,
-            Ready::Join(reader) => match Box::pin(join::join(exchange, reader)).await {
+            Ready::Found(Found::Kept(kept)) => break Box::pin(recall::replay(exchange, kept)).await,
+            Ready::Found(Found::Join(reader)) => match Box::pin(join::join(exchange, reader)).await {
                 Ok(response) => break response,
                 Err(unanswered) => unanswered,
             },
@@ -123,10 +123,8 @@ async fn send(
 
 /// How a request that was let through is answered.
 enum Ready {
-    /// From the cache.
-    Kept(Kept),
-    /// With the answer to an identical request.
-    Join(Reader),
+    /// From the cache, or with the answer to an identical request.
+    Found(Found<Kept>),
     /// By the upstream, with this body; the answer may be kept or shared, or else asked for again elsewhere.
     Send(RequestBody, Option<Box<Keeping>>, Option<Box<Spare>>),
 }
@@ -174,8 +172,7 @@ async fn arrange(
     alone: bool,
 ) -> Result<Ready, Refusal> {
     let ready = match recall::recall(exchange, envelope, body, alone)? {
-        Recalled::Hit(kept) => Ready::Kept(kept),
-        Recalled::Join(reader) => Ready::Join(reader),
+        Recalled::Found(found) => Ready::Found(found),
         Recalled::Send(mut keeping) => {
             let fetched = match &mut keeping {
                 Some(keeping) => recall::fetch(exchange, keeping).await,
@@ -190,7 +187,7 @@ async fn arrange(
                 exchange.sampling = sample::draw(exchange, envelope, body);
                 return Ok(Ready::Send(exchange.splice(envelope, body), keeping, spare));
             };
-            Ready::Kept(kept)
+            Ready::Found(Found::Kept(kept))
         }
     };
     reserve::hold_request(exchange).await?;

@@ -11,7 +11,7 @@ use super::keeping::{Keeping, Shelf};
 use super::relay::Reply;
 use super::{content, escalate, finish, reply, twin};
 use crate::cache::{
-    Boarding, CacheResult, CachedAnswer, Exact, Flight, Found, Identity, Parts, Reader, bypass_reason,
+    Boarding, CacheResult, CachedAnswer, Exact, Flight, Found, Identity, Parts, bypass_reason,
 };
 use crate::config::{Credential, Scope};
 use crate::secret::KeyHash;
@@ -21,10 +21,8 @@ use crate::wire::headers;
 
 /// How a request is answered.
 pub(super) enum Recalled {
-    /// With a kept answer, in the form that is asked for.
-    Hit(Kept),
-    /// With the answer to an identical request that is on its way.
-    Join(Reader),
+    /// With an answer that there is, in the form that is asked for.
+    Found(Found<Kept>),
     /// By the upstream; the answer may be kept or shared.
     Send(Option<Box<Keeping>>),
 }
@@ -63,18 +61,14 @@ pub(super) fn recall(
     let exact = exact(exchange, body);
     if let Some(exact) = exact.as_ref().filter(|_| !alone && is_retry(&exchange.headers)) {
         let now = exchange.tercet.runtime.clock.instant();
-        match exchange.tercet.runtime.retries.claim(exact, now) {
-            Some(Found::Kept(answer)) => {
-                if let Some(kept) = Kept::of(answer, envelope.stream) {
-                    exchange.cache = CacheResult::Hit;
-                    return Ok(Recalled::Hit(kept));
-                }
-            }
-            Some(Found::Join(reader)) => {
-                exchange.cache = CacheResult::Joined;
-                return Ok(Recalled::Join(reader));
-            }
-            None => {}
+        let found = match exchange.tercet.runtime.retries.claim(exact, now) {
+            Some(Found::Kept(answer)) => Kept::of(answer, envelope.stream).map(Found::Kept),
+            Some(Found::Join(reader)) => Some(Found::Join(reader)),
+            None => None,
+        };
+        if let Some(found) = found {
+            exchange.cache = found.result();
+            return Ok(Recalled::Found(found));
         }
     }
     let boarded = board(exchange, envelope, body, wish, alone);
@@ -82,13 +76,9 @@ pub(super) fn recall(
         twin::set_precedent(exchange, &shelf.identity, body);
     }
     let (flight, shelf) = match boarded {
-        Some((Boarding::Found(Found::Kept(kept)), _)) => {
-            exchange.cache = CacheResult::Hit;
-            return Ok(Recalled::Hit(kept));
-        }
-        Some((Boarding::Found(Found::Join(reader)), _)) => {
-            exchange.cache = CacheResult::Joined;
-            return Ok(Recalled::Join(reader));
+        Some((Boarding::Found(found), _)) => {
+            exchange.cache = found.result();
+            return Ok(Recalled::Found(found));
         }
         Some((Boarding::Lead(flight), shelf)) => {
             exchange.cache = CacheResult::Miss;

@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::exchange::Exchange;
 use super::recall::{Kept, is_retry};
 use super::{Ready, account};
-use crate::cache::{CacheResult, CachedAnswer, Found, Identity};
+use crate::cache::{CachedAnswer, Identity};
 use crate::route::RouteDecision;
 use crate::telemetry::Mechanism;
 use crate::wire::json::Json;
@@ -51,19 +51,16 @@ pub(super) fn recognise(exchange: &mut Exchange, body: &Bytes) -> Option<Ready> 
     let (identity, precedent) = found?;
     let streamed = precedent.0.asked.stream;
     let accept = |answer: Arc<CachedAnswer>| Kept::of(answer, streamed);
-    let (cache, ready) = match snapshot.cache.find(&identity, accept)? {
-        Found::Kept(kept) => (CacheResult::Hit, Ready::Kept(kept)),
-        Found::Join(reader) => (CacheResult::Joined, Ready::Join(reader)),
-    };
+    let found = snapshot.cache.find(&identity, accept)?;
     // It is known already.
     exchange.sent_as = None;
-    exchange.cache = cache;
+    exchange.cache = found.result();
     exchange.asked.clone_from(&precedent.0.asked);
     exchange.workload = precedent.0.workload;
     exchange.difficulty = precedent.0.difficulty;
     exchange.decision.clone_from(&precedent.0.decision);
     exchange.precedent = Some(precedent);
-    Some(ready)
+    Some(Ready::Found(found))
 }
 
 /// Makes known what was made of a request, once it was looked for in the cache by its identity.
