@@ -1,7 +1,7 @@
 //! Small frames of an answer that arrive together leave together.
 //!
-//! hyper writes each frame of a body to the socket by itself, and a body from upstream hands its frames over
-//! one at a time. This adapter gathers what is there before it passes anything on. After the frames that are
+//! hyper writes each frame of a body to the socket by itself, and a body from upstream hands over what it holds in more
+//! than one. This adapter gathers what is there before it passes anything on. After the frames that are
 //! ready it lets the other tasks run once, so that the upstream's connection can hand over what it has already
 //! read; it never waits for time or network. Where that brought nothing, as in a stream that trickles, it is
 //! tried again only every 16th time.
