@@ -103,18 +103,20 @@ pub fn push_rfc3339(text: &mut String, time: Timestamp, precision: Precision) {
     }
     let mut written = *b"0000-00-00T00:00:00.000000Z";
     let places = [
-        (0, 4, year),
-        (5, 2, month),
-        (8, 2, day),
-        (11, 2, second / 3_600),
-        (14, 2, second / 60 % 60),
-        (17, 2, second % 60),
-        (20, 6, micro),
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, second / 3_600),
+        (14, second / 60 % 60),
+        (17, second % 60),
+        (20, micro / 10_000),
+        (22, micro / 100 % 100),
+        (24, micro % 100),
     ];
-    for (place, digits, mut value) in places {
-        for digit in written.iter_mut().skip(place).take(digits).rev() {
-            *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
-            value /= 10;
+    for (place, value) in places {
+        if let (Some([tens, ones, ..]), Ok(value)) = (written.get_mut(place..), u8::try_from(value)) {
+            (*tens, *ones) = (b'0' + value / 10, b'0' + value % 10);
         }
     }
     let length = if precision == Precision::Micros { written.len() } else { written.len() - ".000000".len() };

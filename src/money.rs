@@ -48,11 +48,18 @@ impl Rate {
     #[must_use]
     pub fn cost(self, tokens: u64, factor: Factor) -> NanoUsd {
         let product = u128::from(tokens) * u128::from(self.0);
+        // A hundred costs are taken for each request, most of no tokens or small enough for a multiplication instead of a
+        // division of 128 bits.
+        if let (Factor::ONE, Ok(product)) = (factor, u64::try_from(product)) {
+            return NanoUsd(i64::try_from(product.div_ceil(TOKENS_PER_RATE)).unwrap_or(i64::MAX));
+        }
         let scaled = product.saturating_mul(u128::from(factor.numerator));
-        let divisor = 1_000_000 * u128::from(factor.denominator.max(1));
+        let divisor = u128::from(TOKENS_PER_RATE) * u128::from(factor.denominator.max(1));
         NanoUsd(i64::try_from(scaled.div_ceil(divisor)).unwrap_or(i64::MAX))
     }
 }
+
+const TOKENS_PER_RATE: u64 = 1_000_000;
 
 /// Dollars per million tokens without trailing zeros: `0.125`, `5`.
 impl fmt::Display for Rate {
@@ -164,6 +171,12 @@ mod tests {
             let cost = Rate(rate).cost(tokens, Factor::ONE);
             prop_assert!(cost <= Rate(rate).cost(tokens + 1, Factor::ONE));
             prop_assert!(i128::from(cost.0) * 1_000_000 >= i128::from(tokens) * i128::from(rate) || cost.0 == i64::MAX);
+        }
+
+        #[test]
+        fn a_factor_of_one_costs_the_same_however_it_is_written(tokens in any::<u64>(), rate in any::<u64>(), bits in 0u32..64) {
+            let (tokens, rate) = (tokens >> bits, Rate(rate >> (63 - bits)));
+            prop_assert_eq!(rate.cost(tokens, Factor::ONE), rate.cost(tokens, Factor { numerator: 7, denominator: 7 }));
         }
 
         #[test]

@@ -44,7 +44,11 @@ impl Outgoing<RequestBody> {
         match left {
             // No length says that no body was meant, which these methods do not allow for.
             Some(0) if matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) => {}
-            Some(length) => text.put_slice(format!("content-length: {length}\r\n").as_bytes()),
+            Some(length) => {
+                text.put_slice(b"content-length: ");
+                text.put_slice(itoa::Buffer::new().format(length).as_bytes());
+                text.put_slice(b"\r\n");
+            }
             None => text.put_slice(b"transfer-encoding: chunked\r\n"),
         }
         text.put_slice(b"\r\n");

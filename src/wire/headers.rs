@@ -52,7 +52,7 @@ pub fn replace_credential(headers: &mut HeaderMap, secret: &str) -> Result<(), I
     let (name, mut value) = if secret.starts_with("sk-ant-") && !secret.starts_with("sk-ant-oat") {
         (API_KEY, HeaderValue::from_str(secret)?)
     } else {
-        (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
+        (AUTHORIZATION, HeaderValue::from_str(&["Bearer ", secret].concat())?)
     };
     value.set_sensitive(true);
     headers.insert(name, value);

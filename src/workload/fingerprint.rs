@@ -87,7 +87,9 @@ impl Fingerprints {
 /// Returns a fingerprint as it is written: 16 hex digits.
 #[must_use]
 pub fn name(hash: u64) -> String {
-    format!("{hash:016x}")
+    let digit =
+        |place: u32| char::from_digit((hash >> (60 - 4 * place) & 0xf) as u32, 16).unwrap_or_default();
+    (0..16).map(digit).collect()
 }
 
 /// Hashes the steady words of a system prompt, a JSON value.

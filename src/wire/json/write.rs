@@ -230,23 +230,13 @@ fn push_number(text: &mut String, value: i64) {
 }
 
 /// Appends a whole number.
-pub(crate) fn push_decimal(text: &mut String, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
-        used += 1;
-        if value == 0 {
-            break;
-        }
-    }
-    text.push_str(std::str::from_utf8(&digits[digits.len() - used..]).unwrap_or_default());
+pub(crate) fn push_decimal(text: &mut String, value: u64) {
+    text.push_str(itoa::Buffer::new().format(value));
 }
 
-const SMALL_BYTES: usize = 512;
+const SMALL_BYTES: usize = 1_024;
 /// What a record of an exchange usually takes.
-const TYPICAL_BYTES: usize = 1_792;
+const TYPICAL_BYTES: usize = 2_048;
 
 #[cfg(test)]
 mod tests {
