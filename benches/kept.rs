@@ -19,6 +19,9 @@ mod traffic;
 
 #[path = "kept/crowd.rs"]
 mod crowd;
+#[allow(unreachable_pub, reason = "shared with the tests")]
+#[path = "../tests/support/port.rs"]
+mod port;
 #[path = "kept/redis.rs"]
 mod redis;
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]

@@ -15,6 +15,9 @@ use tercet::store::{
 };
 use tokio::sync::watch;
 
+#[allow(unreachable_pub, reason = "shared with the tests")]
+#[path = "../tests/support/port.rs"]
+mod port;
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/support/redis.rs"]
 mod redis_server;

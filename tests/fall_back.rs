@@ -15,6 +15,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::http::{Answer, ask, get, message, send};
+use support::port::Port;
 use support::read::{metric, sum};
 use support::{ACME, House, SPARE_KEY, TENANTS, UPSTREAM_KEY};
 use tempfile::TempDir;
@@ -202,9 +203,9 @@ async fn while_a_429_asks_for_a_pause_requests_go_to_the_fallback_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_is_gone_is_left_alone_and_taken_up_again() {
-    let address = unused();
+    let gone = Port::hold();
     let spare = Upstream::start(Options::default()).await.unwrap();
-    let (house, clock) = before(address, &fallback(&spare, "")).await;
+    let (house, clock) = before(gone.address, &fallback(&spare, "")).await;
     for asked in 1..=8 {
         assert_eq!(message(&house.url, ACME, plain()).await.header("x-tercet-upstream"), "spare");
         let attempts = house.records_when(asked).await[asked - 1]["attempts"].clone();
@@ -214,7 +215,7 @@ async fn an_upstream_that_is_gone_is_left_alone_and_taken_up_again() {
         metric(&String::from_utf8_lossy(&page.body), "tercet_upstream_open", "upstream=\"configured\"")
     };
     assert_eq!(open(&get(&house.admin_url, "", "/metrics").await), 1_000_000_000);
-    let _back = Upstream::start(Options { listen: address, ..Options::default() }).await.unwrap();
+    let _back = Upstream::start(Options { listen: gone.address, ..Options::default() }).await.unwrap();
     assert_eq!(message(&house.url, ACME, plain()).await.header("x-tercet-upstream"), "spare");
     clock.advance(Duration::from_secs(1));
     assert_eq!(message(&house.url, ACME, plain()).await.header("x-tercet-upstream"), "");
@@ -224,8 +225,8 @@ async fn an_upstream_that_is_gone_is_left_alone_and_taken_up_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_fallback_an_upstream_that_is_gone_is_refused_at_once_until_it_is_back() {
-    let address = unused();
-    let (house, clock) = before(address, TENANTS).await;
+    let gone = Port::hold();
+    let (house, clock) = before(gone.address, TENANTS).await;
     for asked in 1..=7 {
         let answer = message(&house.url, ACME, plain()).await;
         assert_eq!(answer.status, 503);
@@ -233,7 +234,7 @@ async fn without_a_fallback_an_upstream_that_is_gone_is_refused_at_once_until_it
         assert_eq!(told.contains("refuses connections"), asked <= 5, "{told}");
         assert_eq!(answer.header("retry-after"), if asked <= 5 { "" } else { "1" });
     }
-    let _back = Upstream::start(Options { listen: address, ..Options::default() }).await.unwrap();
+    let _back = Upstream::start(Options { listen: gone.address, ..Options::default() }).await.unwrap();
     clock.advance(Duration::from_secs(1));
     assert_eq!(message(&house.url, ACME, plain()).await.status, 200);
 }
@@ -268,11 +269,6 @@ async fn other_paths_never_move() {
         send(Method::GET, &url, &[("x-api-key", ACME), ("anthropic-version", "2023-06-01")], "").await;
     assert_eq!(answer.status, 529);
     assert_eq!(pair.calls().1, 0);
-}
-
-/// An address where nobody listens.
-fn unused() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A gateway before `address`, by a clock of its own.

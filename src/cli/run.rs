@@ -12,7 +12,7 @@ use super::configured;
 use super::ending::{Ending, tell};
 use super::serving::{self, Signals};
 use crate::config::{LogFormat, Mode};
-use crate::gateway::Origin;
+use crate::gateway::{Gateway, Origin};
 
 /// Runs the gateway.
 #[derive(Args, Debug)]
@@ -42,7 +42,7 @@ pub(super) async fn run(asked: &Run) -> Ending {
     let routing = mode_text(mode.unwrap_or(config.routing.mode));
     let journal = config.journal.path.display().to_string();
     let signals = Signals::listen()?;
-    let gateway = serving::start(config, Origin { file, mode }).await?;
+    let gateway = Box::pin(Gateway::start(config, Origin { file, mode })).await?;
     tell(&format!(
         "export ANTHROPIC_BASE_URL={}\ndashboard  {}\njournal    {journal}\nrouting    {routing}",
         gateway.data_url(),

@@ -1,4 +1,4 @@
-//! Starting a gateway and ending it by signals, for `run` and `demo` alike.
+//! Why a gateway does not start, and ending it by signals, for `run` and `demo` alike.
 //!
 //! The first SIGTERM or SIGINT drains, the second ends at once. SIGHUP is the gateway's own matter.
 
@@ -6,8 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ending::{Ending, Exit, Failure, tell};
 use crate::clock::Clock;
-use crate::config::{self, Config, LogFormat};
-use crate::gateway::{Gateway, Origin};
+use crate::config::{self, LogFormat};
+use crate::gateway::{Gateway, StartProblem};
 use crate::telemetry::logs;
 
 /// Sets up log lines; `TERCET_LOG` is a filter such as `info,tercet=debug` in place of `filter`.
@@ -16,11 +16,11 @@ pub(super) fn log(format: LogFormat, filter: &str) -> Result<(), Failure> {
     logs::init(format, &chosen, Clock::default()).map_err(Failure::usage)
 }
 
-/// Starts a gateway; a failure says what would mend it.
-pub(super) async fn start(config: Config, origin: Origin) -> Result<Gateway, Failure> {
-    Box::pin(Gateway::start(config, origin)).await.map_err(|problem| {
-        if problem.is_configuration() { Failure::configuration(problem) } else { Failure::run(problem) }
-    })
+/// A failure to start says what would mend it.
+impl From<StartProblem> for Failure {
+    fn from(problem: StartProblem) -> Self {
+        if problem.is_configuration() { Self::configuration(problem) } else { Self::run(problem) }
+    }
 }
 
 /// Serves until `stop` or the first signal, drains, and ends at once at a further signal.

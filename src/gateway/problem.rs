@@ -97,4 +97,10 @@ impl StartProblem {
                 | Self::Changes(_)
         )
     }
+
+    /// Tells whether another process has the port of a listener.
+    #[must_use]
+    pub const fn is_taken_port(&self) -> bool {
+        matches!(self, Self::Listen(ListenProblem::Taken { .. }))
+    }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::config;
@@ -264,9 +264,10 @@ async fn a_cut_body_is_visibly_cut() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_named() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listened at: nobody else is given the port meanwhile.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = held.local_addr().unwrap();
     let upstream = Upstream::new(&config(format!("http://{address}").parse().unwrap())).unwrap();
     let failure = upstream.send(post("1")).await.unwrap_err();
     assert_eq!((failure.phase, failure.kind), (Phase::Connect, FailureKind::Refused));

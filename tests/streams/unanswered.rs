@@ -1,8 +1,8 @@
 //! Where the upstream gives no answer the client gets one in the API's shape, and nothing stays held.
 
 use tercet::simulated::Behaviour;
-use tokio::net::TcpListener;
 
+use super::support::port::Port;
 use super::support::raw::{MESSAGE, Played, Whole, Wire, keyed};
 use super::support::{ACME, House, TENANTS};
 use super::{ask, idle, streamed};
@@ -17,11 +17,11 @@ fn assert_refusal(answer: &Whole, status: u16, kind: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_is_down_is_said_to_be_so_and_costs_nothing() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = free.local_addr().unwrap();
-    drop(free);
-    let own =
-        format!("[upstream]\nbase_url = \"http://{nobody}\"\ncredential = {{ env = \"UPSTREAM_KEY\" }}\n");
+    let nobody = Port::hold();
+    let own = format!(
+        "[upstream]\nbase_url = \"http://{}\"\ncredential = {{ env = \"UPSTREAM_KEY\" }}\n",
+        nobody.address
+    );
     let house = House::start(&format!("{own}{TENANTS}")).await;
     let mut client = Wire::connect(&house.url).await;
     for body in [streamed("hi"), ask("claude-opus-5-5", "hi")] {

@@ -1,7 +1,6 @@
 //! ClickHouse's own engine, behind as much of its HTTP interface as the official client uses.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,19 +11,19 @@ use tempfile::TempDir;
 
 use super::ACME;
 use super::http::send;
+use super::port::Port;
 
 /// ClickHouse's engine behind HTTP; its tables outlast the process.
 pub struct Engine {
     folder: TempDir,
-    port: u16,
+    port: Port,
     pub certificate: Option<PathBuf>,
     child: Option<Child>,
 }
 
 impl Engine {
     pub fn new() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder: TempDir::new().unwrap(), port, certificate: None, child: None }
+        Self { folder: TempDir::new().unwrap(), port: Port::hold(), certificate: None, child: None }
     }
 
     /// Speaks TLS, with this certificate and its key.
@@ -38,7 +37,7 @@ impl Engine {
         let python = root.join(".cache/clickhouse/python/bin/python");
         assert!(python.exists(), "run scripts/clickhouse-engine (or make test) first");
         let mut command = Command::new(python);
-        command.arg(root.join("tests/clickhouse/server.py")).arg(self.port.to_string());
+        command.arg(root.join("tests/clickhouse/server.py")).arg(self.port.number().to_string());
         command.arg(self.folder.path()).args(["tercet", ACME]).args(&self.certificate);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -60,12 +59,12 @@ impl Engine {
         let ca = ca.map(|ca| format!("ca = \"{}\"\n", ca.display())).unwrap_or_default();
         format!(
             "\n[clickhouse]\nurl = \"{scheme}://localhost:{}\"\nuser = \"tercet\"\npassword = {{ env = \"ACME_KEY\" }}\n{ca}",
-            self.port
+            self.port.number()
         )
     }
 
     pub async fn answers(&self, path: &str, body: &str) -> Result<String, String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let url = format!("http://127.0.0.1:{}/{path}", self.port.number());
         let headers = [("x-clickhouse-user", "tercet"), ("x-clickhouse-key", "tct-acme-key")];
         let answer = send(Method::POST, &url, &headers, body.to_owned()).await;
         let text = String::from_utf8(answer.body.to_vec()).unwrap();

@@ -5,6 +5,7 @@
 pub mod clickhouse;
 pub mod frames;
 pub mod http;
+pub mod port;
 pub mod process;
 pub mod prometheus;
 pub mod raw;

@@ -1,7 +1,6 @@
 //! A real Prometheus that scrapes one gateway.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,11 +8,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::get;
+use super::port::Port;
 
 /// A running Prometheus; killed when dropped.
 pub struct Prometheus {
     child: Child,
     url: String,
+    _held: Port,
     _folder: TempDir,
 }
 
@@ -21,8 +22,7 @@ impl Prometheus {
     /// Starts one that scrapes `target` ten times a second, as instance `tercet` of job `tercet`.
     pub async fn start(target: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let port =
-            TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().local_addr().unwrap().port();
+        let port = Port::hold();
         let target = target.trim_start_matches("http://");
         let config = format!(
             "global: {{ scrape_interval: 100ms, scrape_timeout: 100ms }}\nscrape_configs:\n  - job_name: tercet\n    \
@@ -33,13 +33,14 @@ impl Prometheus {
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={}", port.address))
             .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let prometheus = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        let prometheus =
+            Self { child, url: format!("http://{}", port.address), _held: port, _folder: folder };
         prometheus.when("up", |answer| answer.values().any(|value| *value > 0.0)).await;
         prometheus
     }

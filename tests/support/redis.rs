@@ -1,6 +1,5 @@
 //! A real `redis-server` of a test's own, and a line to it that can be cut, slowed, and lied on.
 
-use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +13,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::port::Port;
+
 /// A server; killed when dropped.
 pub struct Redis {
     child: Mutex<Child>,
     pub port: u16,
     options: Vec<String>,
+    _held: Port,
     _folder: TempDir,
 }
 
@@ -32,13 +34,14 @@ impl Redis {
     /// Starts a server with a configuration file, which it may rewrite.
     pub async fn start_with(file: Option<&Path>, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let held = Port::hold();
+        let port = held.number();
         let mut all: Vec<String> = file.iter().map(|file| file.to_str().unwrap().to_owned()).collect();
         let (own, place) = (port.to_string(), folder.path().to_str().unwrap());
         let common = ["--port", &own, "--bind", "127.0.0.1", "--dir", place, "--loglevel", "warning"];
         all.extend(common.iter().map(ToString::to_string));
         all.extend(options.iter().map(ToString::to_string));
-        let redis = Self { child: Mutex::new(spawn(&all)), port, options: all, _folder: folder };
+        let redis = Self { child: Mutex::new(spawn(&all)), port, options: all, _held: held, _folder: folder };
         redis.answering().await;
         redis
     }

@@ -74,13 +74,11 @@ async fn start(upstream_url: &str, journal: &Path, people: &People) -> Result<Ga
     let mut starts = 1;
     loop {
         let config = configuration(upstream_url, journal, people)?;
-        let ports = [config.server.listen, config.admin.listen];
-        let started = serving::start(config, Origin { file: None, mode: None }).await;
-        let overtaken = started.is_err() && ports.iter().any(|port| TcpListener::bind(port).is_err());
-        if !overtaken || starts == STARTS_MAX {
-            return started;
+        match Box::pin(Gateway::start(config, Origin { file: None, mode: None })).await {
+            // Not looked at again: who had the port may have looked only, as we do, and be gone.
+            Err(problem) if problem.is_taken_port() && starts < STARTS_MAX => starts += 1,
+            started => return Ok(started?),
         }
-        starts += 1;
     }
 }
 

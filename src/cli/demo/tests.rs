@@ -1,6 +1,7 @@
 //! The demo's promises: its configuration is valid, and nothing it asks is refused by the upstream's rules.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use http::Request;
@@ -37,6 +38,26 @@ fn a_temporary_folder_goes_with_its_owner() {
     std::fs::write(path.join("left"), "").unwrap();
     drop(folder);
     assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_somebody_only_looked_at_keeps_no_demo_from_starting() {
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let looking = std::thread::spawn(move || {
+        let mut looks = 0_u64;
+        while ended.try_recv() == Err(TryRecvError::Empty) {
+            looks += u64::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 8787 + (looks % 10) as u16)).is_ok());
+        }
+        looks
+    });
+    let people = People::invite().unwrap();
+    for _ in 0..20 {
+        let folder = Folder::make().unwrap();
+        let gateway = start("http://127.0.0.1:1", folder.path(), &people).await.unwrap();
+        assert!(gateway.serve_until(std::future::ready(())).await.journal_whole);
+    }
+    drop(done);
+    assert!(looking.join().unwrap() > 20, "nobody looked");
 }
 
 #[tokio::test]
