@@ -1,10 +1,7 @@
 //! Small frames of an answer that arrive together leave together.
 //!
 //! hyper writes each frame of a body to the socket by itself, and a body from upstream hands over what it holds in more
-//! than one. This adapter gathers what is there before it passes anything on. After the frames that are
-//! ready it lets the other tasks run once, so that the upstream's connection can hand over what it has already
-//! read; it never waits for time or network. Where that brought nothing, as in a stream that trickles, it is
-//! tried again only every 16th time.
+//! than one. This adapter gathers what is there before it passes anything on; it never waits.
 //!
 //! A body that hands over as much as there is by itself says so and is passed as it is: nothing is copied for each of a
 //! thousand who read one answer.
@@ -20,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
-use super::pace::InFlight;
+use super::pace::{self, InFlight};
 use super::taking;
 use crate::upstream::BodyProblem;
 
@@ -30,21 +27,12 @@ pub struct Coalesce<B> {
     gathered: Gathered,
     /// What came after the gathered bytes and must follow them.
     next: Option<Next>,
-    /// Where the other tasks were asked to run since the last frame came.
-    yielded: Option<Yielded>,
-    /// Lone frames to pass on before yielding is tried again.
-    lone: u8,
     /// Turns given to what was passed on, so that an error does not overtake it.
     held_back: u8,
-    in_flight: Option<InFlight>,
+    /// Ends with the answer.
+    _in_flight: Option<InFlight>,
     /// What the body within hands over is all that is there, in as large pieces as it has.
     gathered_within: bool,
-}
-
-/// The task's run in which a body yielded; hyper may poll a body twice in one run, which lets nobody in between.
-#[derive(Clone, Copy)]
-struct Yielded {
-    turn: Option<u64>,
 }
 
 enum Next {
@@ -67,10 +55,8 @@ impl<B> Coalesce<B> {
             inner,
             gathered: Gathered::default(),
             next: None,
-            yielded: None,
-            lone: 0,
             held_back: 0,
-            in_flight: None,
+            _in_flight: None,
             gathered_within: false,
         }
     }
@@ -78,7 +64,7 @@ impl<B> Coalesce<B> {
     /// Wraps the body of a response, which may be marked as [`Gathered`](crate::upstream::Gathered).
     pub(super) fn of(response: Response<B>, in_flight: InFlight) -> Response<Self> {
         let gathered_within = response.extensions().get::<crate::upstream::Gathered>().is_some();
-        response.map(|inner| Self { in_flight: Some(in_flight), gathered_within, ..Self::new(inner) })
+        response.map(|inner| Self { _in_flight: Some(in_flight), gathered_within, ..Self::new(inner) })
     }
 }
 
@@ -94,23 +80,12 @@ where
             match Pin::new(&mut self.inner).poll_frame(context) {
                 Poll::Ready(frame) => over = self.take_in(frame),
                 Poll::Pending if self.gathered.frames == 0 => return Poll::Pending,
-                Poll::Pending if self.lone > 0 => over = true,
-                Poll::Pending => {
-                    let turn = self.in_flight.as_ref().and_then(InFlight::turn);
-                    match self.yielded {
-                        Some(yielded) if turn.is_none() || turn != yielded.turn => over = true,
-                        Some(_same_run) => return Poll::Pending,
-                        None => {
-                            self.yielded = Some(Yielded { turn });
-                            context.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
-                    }
-                }
+                Poll::Pending => over = true,
             }
         }
         if self.gathered.frames > 0 {
-            return self.deliver();
+            let joined = std::mem::take(&mut self.gathered).join();
+            return Poll::Ready(Some(Ok(Frame::data(joined))));
         }
         Poll::Ready(match self.next.take() {
             Some(Next::Frame(frame)) => Some(Ok(frame)),
@@ -118,7 +93,7 @@ where
             Some(Next::Error(error)) if self.held_back < ERROR_TURNS => {
                 self.held_back += 1;
                 self.next = Some(Next::Error(error));
-                context.waker().wake_by_ref();
+                pace::again_later(context);
                 return Poll::Pending;
             }
             Some(Next::Error(error)) => Some(Err(error)),
@@ -126,20 +101,8 @@ where
         })
     }
 
-    /// Hands out what was gathered and learns from it whether yielding pays.
-    fn deliver(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
-        self.lone = match self.gathered.frames {
-            1 if self.yielded.is_some() => LONE_FRAMES,
-            1 => self.lone.saturating_sub(1),
-            _ => 0,
-        };
-        self.yielded = None;
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.gathered).join()))))
-    }
-
     /// Takes in what the body within gave; true when gathering is over.
     fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> bool {
-        self.yielded = None;
         let next = match frame.map(|frame| frame.map(Frame::into_data)) {
             None => Next::End,
             Some(Err(error)) => Next::Error(error.into()),
@@ -243,9 +206,6 @@ const GATHERED_MAX_BYTES: usize = 64 * 1024;
 const FRAMES_MAX: usize = 64;
 /// Turns of its connection between the last bytes and an error; HTTP/2 takes more than one.
 const ERROR_TURNS: u8 = 4;
-/// Lone frames passed on before yielding is tried again.
-const LONE_FRAMES: u8 = 15;
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -306,29 +266,12 @@ mod tests {
     #[test]
     fn frames_that_are_ready_together_leave_together() {
         let mut body = body(&[small("a"), small("b"), Step::Pending, small("c"), Step::Error]);
-        assert!(poll(&mut body).is_pending(), "the others are let run once");
-        assert_eq!(data(poll(&mut body)).unwrap(), "abc");
+        assert_eq!(data(poll(&mut body)).unwrap(), "ab", "what is not there yet is not waited for");
+        assert_eq!(data(poll(&mut body)).unwrap(), "c");
         for _ in 0..ERROR_TURNS {
             assert!(poll(&mut body).is_pending(), "what was passed on is written first");
         }
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(_)))));
-    }
-
-    #[test]
-    fn a_lone_frame_waits_for_no_time_and_teaches_not_to_yield() {
-        let mut steps = vec![small("0"), Step::Pending, Step::Pending];
-        for _ in 0..LONE_FRAMES {
-            steps.extend([small("x"), Step::Pending]);
-        }
-        steps.extend([small("y"), Step::Pending, Step::Pending]);
-        let mut body = body(&steps);
-        assert!(poll(&mut body).is_pending());
-        assert_eq!(data(poll(&mut body)).unwrap(), "0");
-        for _ in 0..LONE_FRAMES {
-            assert_eq!(data(poll(&mut body)).unwrap(), "x");
-        }
-        assert!(poll(&mut body).is_pending());
-        assert_eq!(data(poll(&mut body)).unwrap(), "y");
     }
 
     #[test]

@@ -167,12 +167,7 @@ impl Protocol {
             stream.give_back(&parts.read_buf);
             drop((parts.read_buf, parts.service));
             let mut outgoing = Outgoing::in_chunks(body);
-            let written = warden
-                .unless_cut(poll_fn(|context| {
-                    pace.turn();
-                    outgoing.poll(&mut stream, context)
-                }))
-                .await;
+            let written = warden.unless_cut(poll_fn(|context| outgoing.poll(&mut stream, context))).await;
             drop(outgoing);
             match written {
                 Some(Ok(())) if warden.draining || waiting.is_last() => {
@@ -335,14 +330,10 @@ impl Warden {
             connection.wind_down();
         }
         loop {
-            let pace = Arc::clone(&self.pace);
-            let served = poll_fn(|context| {
-                pace.turn();
-                match Pin::new(&mut connection).poll(context) {
-                    Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                    Poll::Pending if due() => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                }
+            let served = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if due() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
             });
             tokio::select! {
                 biased;
