@@ -1,9 +1,9 @@
 //! One stream's way to the disk: whoever finds nobody at it writes, and takes along what others queue meanwhile.
 //!
-//! What is queued together becomes one group, one chain, one `write(2)`. An appender writes on its own thread: a write
-//! into the page cache takes one or two microseconds, a hand-over to a thread and back ten, and tens where processors
-//! sleep. What may take longer is left to the stream's thread: a write beside a sync, a new segment, a disk that
-//! refused, the end.
+//! What is queued together becomes one group, one chain, one `write(2)`: an appender queues, lets the others of its
+//! thread come as far, and then writes whatever is queued. It does so on its own thread: a write into the page cache
+//! takes one or two microseconds, a hand-over to a thread and back ten, and tens where processors sleep. What may take
+//! longer is left to the stream's thread: a write beside a sync, a new segment, a disk that refused, the end.
 
 use std::fs::File;
 use std::io;
@@ -57,7 +57,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     orders: Vec<Order>,
-    /// Somebody writes, and will look at the queue again before stopping.
+    /// Somebody writes, and will look at the queue again before stopping. Else whoever queued what is there will write.
     is_attended: bool,
     is_closed: bool,
 }
@@ -100,6 +100,17 @@ pub(super) fn start(
     Ok((Desk { shared, deputy: Deputy::Thread(thread.thread().clone()) }, state))
 }
 
+/// An order in the queue; when this is dropped it is written, with all that is queued by then, or left to who writes.
+#[derive(Debug)]
+#[must_use = "dropped at once it is written by itself"]
+pub(super) struct Queued(Desk);
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.attend();
+    }
+}
+
 /// Why an order was not queued.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -110,8 +121,8 @@ pub(super) enum Refused {
 }
 
 impl Desk {
-    /// Queues an order, and writes it here where nobody is writing and it is quickly done.
-    pub(super) fn submit(&self, order: Order) -> Result<(), Refused> {
+    /// Queues an order.
+    pub(super) fn submit(&self, order: Order) -> Result<Queued, Refused> {
         let mut queue = self.shared.queue();
         if queue.is_closed {
             return Err(Refused::Closed);
@@ -121,9 +132,18 @@ impl Desk {
         }
         queue.is_closed = matches!(order, Order::Close { .. });
         queue.orders.push(order);
-        let attended = mem::replace(&mut queue.is_attended, true);
         drop(queue);
-        if !attended && !self.shared.write_here() {
+        Ok(Queued(self.clone()))
+    }
+
+    /// Writes what is queued, here where nobody is writing and it is quickly done.
+    fn attend(&self) {
+        let mut queue = self.shared.queue();
+        if queue.orders.is_empty() || mem::replace(&mut queue.is_attended, true) {
+            return;
+        }
+        drop(queue);
+        if !self.shared.write_here() {
             self.shared.is_called.store(true, Ordering::Release);
             match &self.deputy {
                 Deputy::Thread(thread) => thread.unpark(),
@@ -131,19 +151,19 @@ impl Desk {
                 Deputy::Task(called) => called.notify_one(),
             }
         }
-        Ok(())
     }
 
-    /// Queues an order, waiting for room.
+    /// Has an order written, waiting for room in the queue.
     pub(super) async fn submit_when_room(&self, mut order: Order) -> Result<(), StoreFailure> {
         loop {
             let mut room = std::pin::pin!(self.shared.room.notified());
             room.as_mut().enable();
             match self.submit(order) {
-                Ok(()) => return Ok(()),
+                Ok(_queued) => return Ok(()),
                 Err(Refused::Closed) => return Err(StoreFailure::Closed),
                 Err(Refused::Full(refused)) => order = refused,
             }
+            self.attend();
             room.await;
         }
     }

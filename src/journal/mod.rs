@@ -180,8 +180,9 @@ impl Journal {
 
     /// Appends an entry; the future ends with its number once it is written, not necessarily synced.
     ///
-    /// The entry is written or queued before the future is first polled, unless the queue is full; then the future
-    /// waits for room and has to be driven. A failure to write leaves the record retained and retried.
+    /// The entry is queued before the future is first polled, unless the queue is full; then the future waits for room
+    /// and has to be driven. It is written when this thread's other tasks have come as far, with what they queued, or
+    /// when the future is dropped. A failure to write leaves the record retained and retried.
     pub fn append(&self, entry: &Entry) -> impl Future<Output = Result<u64, StoreFailure>> + Send + use<> {
         self.append_line(entry.to_line())
     }
@@ -199,10 +200,8 @@ impl Journal {
         }
     }
 
-    /// Appends an entry without waiting for its number: written at the call unless the disk is busy, else within
-    /// a millisecond when it is healthy.
-    ///
-    /// Like [`Self::append`] the future waits only where the queue is full.
+    /// Likewise, without waiting for its number: when the future ends the entry is written unless the disk is busy, else
+    /// within a millisecond when it is healthy.
     pub fn note(&self, entry: &Entry) -> impl Future<Output = Result<(), StoreFailure>> + Send + use<> {
         self.send(entry.to_line(), None)
     }
@@ -279,7 +278,11 @@ impl Journal {
         async move {
             match sent {
                 None => Err(StoreFailure::TooLarge),
-                Some(Ok(())) => Ok(()),
+                Some(Ok(queued)) => {
+                    tokio::task::yield_now().await;
+                    drop(queued);
+                    Ok(())
+                }
                 Some(Err(Refused::Full(order))) => desk.submit_when_room(order).await,
                 Some(Err(Refused::Closed)) => Err(StoreFailure::Closed),
             }

@@ -81,6 +81,8 @@ pub(super) async fn note(exchange: &Exchange, spent: NanoUsd) {
         batch: None,
         sample: None,
     };
+    // Waits until whatever is ready on this thread has come as far: their records are one write, and the requests go up
+    // one after the other, as their answers go down (`server::pace`).
     let noted = exchange.tercet.runtime.journal.note(&record.into()).await;
     if let Err(failure) = noted {
         tracing::error!(request_id = %exchange.id, %failure, "reservation not written");

@@ -159,8 +159,6 @@ impl Upstream {
         let movement = request.body().movement();
         let mut line = self.line().await.map_err(|failure| (counted(failure), false))?;
         line.send(request);
-        // Requests that are ready together are written together, as answers are (`server::pace`).
-        tokio::task::yield_now().await;
         let (head, remaining) = match self.head(&mut line, &movement).await {
             None => return Err((counted(UpstreamFailure::late(self.first_byte_timeout)), false)),
             Some(Err(fault)) => {
