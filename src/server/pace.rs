@@ -197,6 +197,8 @@ pub(super) const TAKING_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     const HEAD: Duration = Duration::from_secs(10);
@@ -232,5 +234,45 @@ mod tests {
         assert!(pace.look(start + TAKING_TIMEOUT - HEAD).is_some());
         assert_eq!(pace.look(start + TAKING_TIMEOUT), None);
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn writes_come_when_the_work_on_all_that_is_ready_is_done_and_whole() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let answers = ["a", "b", "c"].map(|text| {
+            let order = Arc::clone(&order);
+            tokio::spawn(async move {
+                let (written, mut read) = tokio::io::duplex(8);
+                let mut stream = Paced::new(written, Pace::new(HEAD));
+                order.lock().unwrap().push(format!("worked {text}"));
+                stream.write_all(text.as_bytes()).await.unwrap();
+                order.lock().unwrap().push(format!("wrote {text}"));
+                drop(stream);
+                let mut seen = String::new();
+                read.read_to_string(&mut seen).await.unwrap();
+                assert_eq!(seen, text);
+            })
+        });
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        let order = order.lock().unwrap();
+        let (worked, wrote) = order.split_at(3);
+        assert!(worked.iter().all(|step| step.starts_with("worked")), "{order:?}");
+        assert!(wrote.iter().all(|step| step.starts_with("wrote")), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_stuck_and_one_that_only_waits_for_its_turn_is_not() {
+        let (written, _read) = tokio::io::duplex(1);
+        let pace = Pace::new(HEAD);
+        let mut stream = Paced::new(written, Arc::clone(&pace));
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut stream).poll_write(context, b"ab").is_pending());
+        assert_eq!(pace.noted().stuck_since, None);
+        assert!(matches!(Pin::new(&mut stream).poll_write(context, b"ab"), Poll::Ready(Ok(1))));
+        assert!(Pin::new(&mut stream).poll_write(context, b"b").is_pending());
+        assert!(Pin::new(&mut stream).poll_write(context, b"b").is_pending());
+        assert!(pace.noted().stuck_since.is_some());
     }
 }

@@ -35,6 +35,28 @@ fn while_the_disk_is_free_a_record_is_written_before_the_call_returns() {
 }
 
 #[test]
+fn what_tasks_queue_in_the_same_turn_is_one_write() {
+    played(
+        |_| 0,
+        async |journal, disk, path| {
+            drop(note(&journal, 0));
+            // Its sync is over: beside one, records are left to the thread.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            disk.die_after(1);
+            let noted: Vec<_> = (1..20).map(|cost| tokio::spawn(note(&journal, cost))).collect();
+            for one in noted {
+                one.await.unwrap().unwrap();
+            }
+            assert!(!disk.is_dead(), "a second write");
+            disk.revive();
+            journal.flush_and_close().await.unwrap();
+            let verified = verify(&path, None).unwrap().remove(0);
+            assert_eq!(verified.records - verified.checkpoints, 1 + 20);
+        },
+    );
+}
+
+#[test]
 fn beside_a_sync_records_queue_and_whoever_finds_the_queue_full_waits_for_room() {
     played(
         |below| below - 1,
