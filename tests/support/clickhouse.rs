@@ -84,7 +84,8 @@ impl Engine {
         let hours = "SELECT sum(requests) AS rows, sum(cost_nanousd) AS cost, sum(baseline_requested_nanousd) AS baseline, \
                      sum(output_tokens) AS output, sum(failed) AS failed FROM hourly";
         let mut told = Err(String::new());
-        for _ in 0..600 {
+        // Two minutes: where the machine has other work each round of the copy may fail a few times, and waits longer then.
+        for _ in 0..2_400 {
             told = self.rows(all).await;
             if told.as_ref().is_ok_and(|rows| whole(&rows[0]["rows"]) == count as i64) {
                 let rows = told.unwrap().remove(0);
