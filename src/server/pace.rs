@@ -1,8 +1,9 @@
 //! When a connection writes, and how long it may dawdle: over a head, idle, or over an answer it does not take.
 //!
-//! A thread that finds many connections ready comes to the writes of all of them one after the other, when the work on
-//! all of them is done: each lets the others go on once before it writes. Whoever reads at the other ends is then woken
-//! for many answers at once, and the system's code for writing stays in the processor's caches.
+//! A thread that finds many requests ready comes to the writes of all their answers one after the other, when the work
+//! on all of them is done: each lets the others go on once before its answer begins. Whoever reads at the other ends is
+//! then woken for many answers at once, and the system's code for writing stays in the processor's caches. What follows
+//! in a stream waits for nobody: an event that comes alone would be later for it.
 //!
 //! Every connection notes a few instants as it reads and writes, and a timer looks at them now and then; no
 //! timer is touched per request or event. The pace of a request's body is the handler's business.
@@ -47,8 +48,8 @@ pub(super) struct Paced<S> {
     inner: S,
     pace: Arc<Pace>,
     stuck: bool,
-    /// The others were let go on since the last write.
-    yielded: bool,
+    /// Something was read since the last write: what is written next begins an answer.
+    begins: bool,
 }
 
 impl Pace {
@@ -105,16 +106,16 @@ impl Drop for InFlight {
 
 impl<S> Paced<S> {
     pub(super) fn new(inner: S, pace: Arc<Pace>) -> Self {
-        Self { inner, pace, stuck: false, yielded: false }
+        Self { inner, pace, stuck: false, begins: false }
     }
 
-    /// Lets the others of this thread go on before a write, once.
+    /// Lets the others of this thread go on before an answer begins, once.
     fn yields(&mut self, context: &mut Context<'_>) -> bool {
-        self.yielded = !self.yielded;
-        if self.yielded {
+        let begins = std::mem::take(&mut self.begins);
+        if begins {
             again_later(context);
         }
-        self.yielded
+        begins
     }
 
     /// Notes since when the client takes nothing.
@@ -136,6 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if buffer.filled().len() > before {
+            self.begins = true;
             let mut noted = self.pace.noted();
             if noted.in_flight == 0 && !noted.framed && noted.head_since.is_none() {
                 noted.head_since = Some(Instant::now());
@@ -237,41 +239,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_come_when_the_work_on_all_that_is_ready_is_done_and_whole() {
+    async fn answers_begin_when_the_work_on_all_that_is_ready_is_done_and_what_follows_waits_for_nobody() {
         let order = Arc::new(Mutex::new(Vec::new()));
         let answers = ["a", "b", "c"].map(|text| {
             let order = Arc::clone(&order);
             tokio::spawn(async move {
-                let (written, mut read) = tokio::io::duplex(8);
-                let mut stream = Paced::new(written, Pace::new(HEAD));
-                order.lock().unwrap().push(format!("worked {text}"));
+                let (ours, mut client) = tokio::io::duplex(8);
+                let mut stream = Paced::new(ours, Pace::new(HEAD));
+                client.write_all(b"?").await.unwrap();
+                assert_eq!(stream.read_u8().await.unwrap(), b'?');
+                order.lock().unwrap().push("worked");
                 stream.write_all(text.as_bytes()).await.unwrap();
-                order.lock().unwrap().push(format!("wrote {text}"));
+                order.lock().unwrap().push("wrote");
+                let noop = std::task::Waker::noop();
+                assert!(Pin::new(&mut stream).poll_write(&mut Context::from_waker(noop), b"!").is_ready());
                 drop(stream);
                 let mut seen = String::new();
-                read.read_to_string(&mut seen).await.unwrap();
-                assert_eq!(seen, text);
+                client.read_to_string(&mut seen).await.unwrap();
+                assert_eq!(seen, format!("{text}!"));
             })
         });
         for answer in answers {
             answer.await.unwrap();
         }
-        let order = order.lock().unwrap();
-        let (worked, wrote) = order.split_at(3);
-        assert!(worked.iter().all(|step| step.starts_with("worked")), "{order:?}");
-        assert!(wrote.iter().all(|step| step.starts_with("wrote")), "{order:?}");
+        assert_eq!(*order.lock().unwrap(), ["worked", "worked", "worked", "wrote", "wrote", "wrote"]);
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_stuck_and_one_that_only_waits_for_its_turn_is_not() {
-        let (written, _read) = tokio::io::duplex(1);
+    async fn a_client_that_takes_nothing_is_stuck_and_one_whose_answer_has_not_begun_is_not() {
+        let (ours, mut client) = tokio::io::duplex(1);
         let pace = Pace::new(HEAD);
-        let mut stream = Paced::new(written, Arc::clone(&pace));
+        let mut stream = Paced::new(ours, Arc::clone(&pace));
+        client.write_all(b"?").await.unwrap();
+        stream.read_u8().await.unwrap();
         let context = &mut Context::from_waker(std::task::Waker::noop());
         assert!(Pin::new(&mut stream).poll_write(context, b"ab").is_pending());
         assert_eq!(pace.noted().stuck_since, None);
         assert!(matches!(Pin::new(&mut stream).poll_write(context, b"ab"), Poll::Ready(Ok(1))));
-        assert!(Pin::new(&mut stream).poll_write(context, b"b").is_pending());
         assert!(Pin::new(&mut stream).poll_write(context, b"b").is_pending());
         assert!(pace.noted().stuck_since.is_some());
     }
