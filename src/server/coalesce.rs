@@ -206,6 +206,7 @@ const GATHERED_MAX_BYTES: usize = 64 * 1024;
 const FRAMES_MAX: usize = 64;
 /// Turns of its connection between the last bytes and an error; HTTP/2 takes more than one.
 const ERROR_TURNS: u8 = 4;
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
