@@ -24,7 +24,6 @@ use crate::upstream::BodyProblem;
 /// A body whose small frames are joined where they are ready together.
 pub struct Coalesce<B> {
     inner: B,
-    gathered: Gathered,
     /// What came after the gathered bytes and must follow them.
     next: Option<Next>,
     /// Turns given to what was passed on, so that an error does not overtake it.
@@ -51,14 +50,7 @@ struct Gathered {
 impl<B> Coalesce<B> {
     /// Wraps a body.
     pub fn new(inner: B) -> Self {
-        Self {
-            inner,
-            gathered: Gathered::default(),
-            next: None,
-            held_back: 0,
-            _in_flight: None,
-            gathered_within: false,
-        }
+        Self { inner, next: None, held_back: 0, _in_flight: None, gathered_within: false }
     }
 
     /// Wraps the body of a response, which may be marked as [`Gathered`](crate::upstream::Gathered).
@@ -75,17 +67,17 @@ where
 {
     /// Returns what is there, joined.
     fn gather(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyProblem>>> {
+        let mut gathered = Gathered::default();
         let mut over = self.next.is_some();
         while !over {
             match Pin::new(&mut self.inner).poll_frame(context) {
-                Poll::Ready(frame) => over = self.take_in(frame),
-                Poll::Pending if self.gathered.frames == 0 => return Poll::Pending,
+                Poll::Ready(frame) => over = self.take_in(frame, &mut gathered),
+                Poll::Pending if gathered.frames == 0 => return Poll::Pending,
                 Poll::Pending => over = true,
             }
         }
-        if self.gathered.frames > 0 {
-            let joined = std::mem::take(&mut self.gathered).join();
-            return Poll::Ready(Some(Ok(Frame::data(joined))));
+        if gathered.frames > 0 {
+            return Poll::Ready(Some(Ok(Frame::data(gathered.join()))));
         }
         Poll::Ready(match self.next.take() {
             Some(Next::Frame(frame)) => Some(Ok(frame)),
@@ -102,7 +94,7 @@ where
     }
 
     /// Takes in what the body within gave; true when gathering is over.
-    fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>) -> bool {
+    fn take_in(&mut self, frame: Option<Result<Frame<Bytes>, B::Error>>, gathered: &mut Gathered) -> bool {
         let next = match frame.map(|frame| frame.map(Frame::into_data)) {
             None => Next::End,
             Some(Err(error)) => Next::Error(error.into()),
@@ -111,8 +103,8 @@ where
                 Next::Frame(Frame::data(data))
             }
             Some(Ok(Ok(data))) => {
-                self.gathered.push(data);
-                return self.gathered.is_full() || self.inner.is_end_stream();
+                gathered.push(data);
+                return gathered.is_full() || self.inner.is_end_stream();
             }
         };
         self.next = Some(next);
@@ -141,11 +133,10 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let ended = match &self.next {
+        match &self.next {
             Some(next) => matches!(next, Next::End),
             None => self.inner.is_end_stream(),
-        };
-        ended && self.gathered.frames == 0
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -154,7 +145,7 @@ where
             Some(Next::Frame(frame)) => frame.data_ref().map_or(0, Bytes::len),
             _ => 0,
         };
-        let held = (self.gathered.len() + next) as u64;
+        let held = next as u64;
         let mut hint = SizeHint::new();
         hint.set_lower(inner.lower().saturating_add(held));
         if let Some(upper) = inner.upper() {
