@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use asking::{Scenario, ask_for, ranked};
 use bytes::Bytes;
-use targets::{CACHED_KEY, FLOOR, KEY, Proxy};
+use targets::{CACHED_KEY, KEY, Proxy};
 use tokio::runtime::Builder;
 use traffic::{body, message, stream};
 
@@ -33,21 +33,14 @@ struct Run {
 }
 
 fn main() {
+    targets::be_the_floor_if_asked();
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == FLOOR) {
-        let upstream = arguments[at + 1].parse().unwrap();
-        return Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(targets::be_the_floor(upstream));
-    }
     // `cargo test --benches` only asks whether it runs.
     let rounds = if arguments.iter().any(|argument| argument == "--bench") { ROUNDS } else { 1 };
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let upstream = runtime.block_on(targets::start_upstream());
     let folder = tempfile::tempdir().unwrap();
-    let floor = targets::start_floor(upstream);
+    let floor = targets::start_floor(upstream, 1);
     let gateway = targets::start_gateway(upstream, folder.path(), 1, 0);
     println!("{rounds} rounds, median [least-most], us; each line begins with the number of connections\n");
     for scenario in scenarios() {

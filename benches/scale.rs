@@ -1,6 +1,7 @@
-//! Whether a request costs the same whatever is around it: one worker thread or two, few connections or many, few
-//! tenants or ten thousand. Prints processor time of the gateway a request, median [least-most] of rounds in which the
-//! variants take turns, and the ratio to the first of each kind. Two to three minutes; needs room for 10,000 open files in each process.
+//! Whether a request costs the same whatever is around it: one worker thread or two (the floor beside it, for what the
+//! machine makes of that), few connections or many, few tenants or ten thousand. Prints processor time of the gateway a
+//! request, median [least-most] of rounds in which the variants take turns, and the ratio to the first of each kind. Two to
+//! three minutes; needs room for 10,000 open files in each process.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,10 +22,12 @@ use asking::{Crowd, ranked, short_message};
 use targets::Proxy;
 use tokio::runtime::{Builder, Runtime};
 
-#[derive(Clone)]
 /// A gateway, how many connections it has, and over how many of them it is asked at a time.
+#[derive(Clone)]
 struct Variant {
     name: String,
+    /// The least that a proxy can do, in place of the gateway.
+    floor: bool,
     workers: usize,
     tenants: usize,
     connections: usize,
@@ -32,14 +35,20 @@ struct Variant {
 }
 
 fn main() {
+    targets::be_the_floor_if_asked();
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo test --benches` only asks whether it runs.
     let measures = arguments.iter().any(|argument| argument == "--bench");
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let upstream = runtime.block_on(targets::start_upstream());
-    let usual = Variant { name: String::new(), workers: 1, tenants: 0, connections: 64, at_once: 64 };
+    let usual =
+        Variant { name: String::new(), floor: false, workers: 1, tenants: 0, connections: 64, at_once: 64 };
     let with_workers =
         |workers| Variant { name: format!("{workers} worker threads"), workers, ..usual.clone() };
+    let floor_with = |workers| {
+        let name = format!("the floor, {workers} worker threads");
+        Variant { name, floor: true, workers, ..usual.clone() }
+    };
     let with_open = |connections| {
         let name = format!("{connections} connections");
         Variant { name, connections, at_once: 10, ..usual.clone() }
@@ -47,6 +56,7 @@ fn main() {
     let with_tenants = |tenants| Variant { name: format!("{tenants} tenants"), tenants, ..usual.clone() };
     let kinds = [
         [1, 2].map(with_workers).to_vec(),
+        [1, 2].map(floor_with).to_vec(),
         // All in turn: so many at a time would be so many to the upstream as well, which is no matter of connections.
         [10, 100, 1_000, 9_900].map(with_open).to_vec(),
         [10, 100, 1_000, 10_000].map(with_tenants).to_vec(),
@@ -60,6 +70,9 @@ fn main() {
 fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds: usize) {
     let folders: Vec<_> = variants.iter().map(|_| tempfile::tempdir().unwrap()).collect();
     let start = |(variant, folder): (&Variant, &tempfile::TempDir)| {
+        if variant.floor {
+            return targets::start_floor(upstream, variant.workers);
+        }
         targets::start_gateway(upstream, folder.path(), variant.workers, variant.tenants)
     };
     let gateways: Vec<Proxy> = variants.iter().zip(&folders).map(start).collect();
@@ -76,7 +89,7 @@ fn compare(runtime: &Runtime, upstream: SocketAddr, variants: &[Variant], rounds
     for (variant, cost) in variants.iter().zip(&costs).filter(|(_, cost)| !cost.is_empty()) {
         let ([least, median, most], [_, first, _]) = (ranked(cost), ranked(&costs[0]));
         let (name, ratio) = (&variant.name, median / first);
-        println!("{name:<20} {median:6.1} us [{least:.1}-{most:.1}]   to the first {ratio:.2}");
+        println!("{name:<27} {median:6.1} us [{least:.1}-{most:.1}]   to the first {ratio:.2}");
     }
     println!();
 }

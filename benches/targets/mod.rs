@@ -49,8 +49,18 @@ pub(crate) async fn start_upstream() -> SocketAddr {
     address
 }
 
+/// Is the floor where this process was started as that; returns where it was not.
+pub(crate) fn be_the_floor_if_asked() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == FLOOR) {
+        let upstream = arguments[at + 1].parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(be_the_floor(upstream));
+    }
+}
+
 /// The least a hyper proxy can do: bodies as they come, no look at anything.
-pub(crate) async fn be_the_floor(upstream: SocketAddr) {
+async fn be_the_floor(upstream: SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
     let client = Arc::new(Client::builder(TokioExecutor::new()).build_http::<Incoming>());
@@ -89,10 +99,11 @@ pub(crate) async fn serve<F, B, E>(
     }
 }
 
-pub(crate) fn start_floor(upstream: SocketAddr) -> Proxy {
+/// Starts the floor with some worker threads.
+pub(crate) fn start_floor(upstream: SocketAddr, workers: usize) -> Proxy {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([FLOOR, &upstream.to_string()]).stdout(Stdio::piped());
-    let mut child = command.env("TOKIO_WORKER_THREADS", "1").spawn().unwrap();
+    let mut child = command.env("TOKIO_WORKER_THREADS", workers.to_string()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap());
     let address = told_address(&mut told);
     read_on(told);
@@ -251,4 +262,4 @@ pub(crate) const KEY: &str = "tct-bench-0123456789abcdef";
 /// The key of a tenant whose cache is on.
 pub(crate) const CACHED_KEY: &str = "tct-bench-cached-0123456789";
 /// What makes this program the floor, with the upstream's address behind it.
-pub(crate) const FLOOR: &str = "--be-the-floor";
+const FLOOR: &str = "--be-the-floor";

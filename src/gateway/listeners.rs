@@ -14,12 +14,13 @@ use tower_service::Service;
 use crate::admin::Problem;
 use crate::limit::{Gate, GateKind};
 use crate::pipeline::{self, Refused, Tercet};
-use crate::server::{Door, Drained, Listener, Port, Refusal};
+use crate::server::{Door, Drained, Listener, Port, Refusal, Workers};
 
-/// Serves clients until `stop` resolves, then drains.
+/// Serves clients on the workers' threads until `stop` resolves, then drains.
 pub(super) async fn serve_data(
     data: Listener<impl Port>,
     tercet: &Arc<Tercet>,
+    workers: Workers,
     stop: impl Future<Output = ()> + Send,
 ) -> Drained {
     let serving = Arc::clone(tercet);
@@ -38,10 +39,10 @@ pub(super) async fn serve_data(
     };
     let gate = Gate::new(GateKind::NewConnections, tercet.runtime.clock.clone());
     let door = Door { gate, metrics: Some(Arc::clone(&tercet.runtime.metrics)) };
-    data.serve(handler, refuse, door, stop).await
+    data.serve(handler, refuse, door, workers, stop).await
 }
 
-/// Serves operators until `stop` resolves, and a moment longer what they have begun.
+/// Serves operators until `stop` resolves, and a moment longer what they have begun; on threads that serve no client.
 pub(super) async fn serve_admin(
     admin: Listener,
     tercet: &Arc<Tercet>,
@@ -57,7 +58,7 @@ pub(super) async fn serve_admin(
     let refuse = move |refusal| refuse_operator(&refusing, refusal);
     // A flood of connections to one listener takes none from the other.
     let gate = Gate::new(GateKind::NewConnections, tercet.runtime.clock.clone());
-    admin.serve(handler, refuse, Door { gate, metrics: None }, stop).await
+    admin.serve(handler, refuse, Door { gate, metrics: None }, Workers::default(), stop).await
 }
 
 fn refuse_operator(tercet: &Tercet, refusal: Refusal) -> Response<Body> {

@@ -47,7 +47,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode};
 use crate::journal::Stream;
 use crate::pipeline::{self, Tercet};
-use crate::server::{Drained, Listener, Port};
+use crate::server::{Drained, Listener, Port, Workers};
 use crate::workload::Workloads;
 
 use change_stream::ChangeStream;
@@ -71,6 +71,7 @@ pub struct Gateway {
     control: Arc<Control>,
     workloads: workloads::Kept,
     data: Listener,
+    workers: Workers,
     admin: Listener,
     drain_timeout: Duration,
     hangups: std::io::Result<Signal>,
@@ -107,6 +108,7 @@ impl Gateway {
         let drain_timeout = config.server.drain_timeout;
         let data = Listener::bind(&config.server).await?;
         let admin = Listener::bind_admin(&config.admin).await?;
+        let workers = Workers::start().map_err(StartProblem::Threads)?;
         let config = control::with_address(config, data.address());
         // Before the journal: a damaged file is told at once, and nothing was begun.
         let known = Workloads::default();
@@ -119,7 +121,7 @@ impl Gateway {
         pipeline::take_for_told(&tercet);
         let certificates = control::Certified { server: data.certificates(), admin: admin.certificates() };
         let control = Arc::new(Control::new(Arc::clone(&tercet), origin, certificates, shared));
-        Ok(Self { tercet, control, workloads, data, admin, drain_timeout, hangups })
+        Ok(Self { tercet, control, workloads, data, workers, admin, drain_timeout, hangups })
     }
 
     /// Returns the base URL for clients.
@@ -142,7 +144,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then drains and ends.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Ended {
-        let Self { tercet, control, workloads, data, admin, drain_timeout, hangups } = self;
+        let Self { tercet, control, workloads, data, workers, admin, drain_timeout, hangups } = self;
         let (ending, ended) = watch::channel(false);
         let access = sources::access(&tercet, admin.address());
         let sources = sources::sources(&tercet, &control);
@@ -174,7 +176,7 @@ impl Gateway {
         background.spawn(leases::keep(Arc::clone(&tercet), ended.clone()));
         let workloads = tokio::spawn(workloads::keep(Arc::clone(&tercet), workloads, ended.clone()));
         background.spawn(control::watch_files(Arc::clone(&control), hangups, ended));
-        let told = serve_to_the_end(data, &tercet, drain_timeout, stop).await;
+        let told = serve_to_the_end(data, &tercet, &workers, drain_timeout, stop).await;
         ending.send_replace(true);
         drop(workloads.await);
         background.close();
@@ -187,6 +189,7 @@ impl Gateway {
 async fn serve_to_the_end(
     data: Listener<impl Port>,
     tercet: &Arc<Tercet>,
+    workers: &Workers,
     drain_timeout: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> Ended {
@@ -196,7 +199,7 @@ async fn serve_to_the_end(
         runtime.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining");
     };
-    let connections = listeners::serve_data(data, tercet, stop).await;
+    let connections = listeners::serve_data(data, tercet, workers.clone(), stop).await;
     // Streams over HTTP/2 end in tasks of their own, a moment after their connection.
     let settled = async {
         while runtime.in_flight.load(Ordering::Relaxed) > 0 {

@@ -74,6 +74,11 @@ pub enum StartProblem {
     /// The id under which counters are shared.
     #[error("the id of this instance cannot be kept beside the journal: {0}")]
     Instance(String),
+    /// The threads that serve clients.
+    #[error(
+        "cannot start the threads that serve clients: {0}; raise the limit of tasks or open files of the process"
+    )]
+    Threads(std::io::Error),
     /// The metrics.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),

@@ -19,6 +19,7 @@ mod pace;
 mod strict;
 mod taking;
 mod tls;
+mod workers;
 
 use std::future::Future;
 use std::io;
@@ -44,9 +45,11 @@ use crate::upstream::BodyProblem;
 pub use crate::upstream::{Route, route};
 pub use coalesce::Coalesce;
 pub use tls::{Certificates, Renewed};
+pub use workers::Workers;
 
 use connection::{Protocol, Stage};
 use taking::Streams;
+use workers::Place;
 
 /// A bound port, not yet serving.
 #[derive(Debug)]
@@ -67,6 +70,12 @@ pub trait Port: Send {
 
     /// Waits for the next one, and says who it is from.
     fn accept(&self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
+
+    /// Moves a connection to the runtime in which this is called.
+    ///
+    /// # Errors
+    /// When its reactor does not take it.
+    fn moved(stream: Self::Stream) -> io::Result<Self::Stream>;
 }
 
 /// What stands before new connections.
@@ -228,13 +237,14 @@ impl<P: Port> Listener<P> {
     /// Serves until `shutdown` resolves, then drains.
     ///
     /// Draining: the port is closed, connections are asked to finish what they have begun, and those still
-    /// open after `drain_timeout` are cut. `refuse` makes the answers given in place of the handler, `door` bounds and counts connections. Dropping
-    /// the future cuts all connections.
+    /// open after `drain_timeout` are cut. `refuse` makes the answers given in place of the handler, `door` bounds and counts
+    /// connections, `workers` serve them. Dropping the future cuts all connections.
     pub async fn serve<H, F, R, B>(
         self,
         handler: H,
         refuse: R,
         door: Door,
+        workers: Workers,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Drained
     where
@@ -258,13 +268,20 @@ impl<P: Port> Listener<P> {
                     drained.turned_away += 1;
                     continue;
                 };
+                let place = workers.place();
+                let Ok(stream) = moved::<P>(stream, &place) else {
+                    drained.turned_away += 1;
+                    continue;
+                };
                 drained.accepted += 1;
                 let counted = Counted::of(door.metrics.as_ref());
                 let serving = protocol.clone().serve(stream, address, Arc::clone(&handler), watched.clone());
-                tracker.spawn(async move {
+                let runtime = place.runtime.clone();
+                let served = async move {
                     serving.await;
-                    drop((counted, slot));
-                });
+                    drop((counted, slot, place));
+                };
+                tracker.spawn_on(served, &runtime);
             }
         };
         tokio::select! {
@@ -284,6 +301,15 @@ impl<P: Port> Listener<P> {
         drained.finished = open.saturating_sub(drained.cut);
         drained
     }
+}
+
+/// Moves a connection to its place; here rather than there, where its task would be larger for as long as it lives.
+fn moved<P: Port>(stream: P::Stream, place: &Place) -> io::Result<P::Stream> {
+    if !place.is_elsewhere() {
+        return Ok(stream);
+    }
+    let _there = place.runtime.enter();
+    P::moved(stream)
 }
 
 /// Counts a connection as open as long as it lives.
@@ -325,6 +351,10 @@ impl Port for TcpListener {
                 }
             }
         }
+    }
+
+    fn moved(stream: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream.into_std()?)
     }
 }
 

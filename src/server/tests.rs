@@ -5,6 +5,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -13,6 +14,7 @@ use super::*;
 mod lasting;
 mod life;
 mod tls;
+mod workers;
 
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -46,7 +48,7 @@ async fn running(config: &config::Server) -> Running {
     let (stop, stopped) = oneshot::channel();
     let (sender, streams) = mpsc::channel(8);
     let handler = move |request, peer| handle(request, peer, sender.clone());
-    let serving = tokio::spawn(listener.serve(handler, refuse, door(), async {
+    let serving = tokio::spawn(listener.serve(handler, refuse, door(), Workers::default(), async {
         let _ = stopped.await;
     }));
     Running { address, certificates, stop, streams, serving }

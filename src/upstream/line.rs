@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -179,9 +180,11 @@ fn room(bytes: &mut BytesMut) -> &mut BytesMut {
     bytes
 }
 
-/// Connections that rest between two requests.
+/// Connections that rest between two requests, each on a shelf of the thread that put it there.
+///
+/// The reactor of that thread watches it; used on another, whoever waits would be woken across for all that comes.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Resting>);
+pub(super) struct Pool([Mutex<Resting>; SHELVES]);
 
 #[derive(Default)]
 struct Resting {
@@ -191,10 +194,11 @@ struct Resting {
 }
 
 impl Pool {
-    /// Takes out the connection that came last, if one is still open.
+    /// Takes out the connection that this thread put there last, if one is still open.
     pub(super) fn take(&self) -> Option<Line> {
+        let shelf = SHELF.with(|shelf| *shelf);
         loop {
-            let (since, mut line) = self.resting().lines.pop_back()?;
+            let (since, mut line) = self.resting(shelf).lines.pop_back()?;
             if since.elapsed() < IDLE_TIMEOUT && line.is_quiet() {
                 return Some(line);
             }
@@ -207,20 +211,21 @@ impl Pool {
             return;
         }
         line.reused = true;
-        let mut resting = self.resting();
+        let shelf = SHELF.with(|shelf| *shelf);
+        let mut resting = self.resting(shelf);
         resting.lines.push_back((Instant::now(), line));
         let beyond = if resting.lines.len() > RESTING_MAX { resting.lines.pop_front() } else { None };
         let watched = std::mem::replace(&mut resting.is_watched, true);
         drop(resting);
         drop(beyond);
         if let (false, Ok(runtime)) = (watched, Handle::try_current()) {
-            runtime.spawn(watch(Arc::downgrade(self)));
+            runtime.spawn(watch(Arc::downgrade(self), shelf));
         }
     }
 
-    /// Closes what has rested for too long; whether anything is left.
-    fn close_old(&self) -> bool {
-        let mut resting = self.resting();
+    /// Closes what has rested for too long on a shelf; whether anything is left.
+    fn close_old(&self, shelf: usize) -> bool {
+        let mut resting = self.resting(shelf);
         let old = resting.lines.iter().take_while(|(since, _)| since.elapsed() >= IDLE_TIMEOUT).count();
         let closed: Vec<_> = resting.lines.drain(..old).collect();
         resting.is_watched = !resting.lines.is_empty();
@@ -230,22 +235,32 @@ impl Pool {
         is_left
     }
 
-    fn resting(&self) -> MutexGuard<'_, Resting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn resting(&self, shelf: usize) -> MutexGuard<'_, Resting> {
+        self.0[shelf % SHELVES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks now and then for connections to close, as long as there are any.
-async fn watch(pool: Weak<Pool>) {
+thread_local! {
+    /// Where this thread puts connections to rest.
+    static SHELF: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+/// Looks now and then for connections to close, as long as there are any on a shelf.
+async fn watch(pool: Weak<Pool>, shelf: usize) {
     loop {
         tokio::time::sleep(IDLE_TIMEOUT / 4).await;
-        if !pool.upgrade().is_some_and(|pool| pool.close_old()) {
+        if !pool.upgrade().is_some_and(|pool| pool.close_old(shelf)) {
             return;
         }
     }
 }
 
-/// Connections at rest.
+/// Shelves of connections at rest; more threads share them.
+const SHELVES: usize = 32;
+/// Connections at rest on a shelf.
 const RESTING_MAX: usize = 1024;
 /// How long one may rest; shorter than upstreams usually wait, so that few are met stale.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::disk::{Disk, Trouble};
 use crate::pipeline::Tercet;
-use crate::server::Listener;
+use crate::server::{Listener, Workers};
 use crate::store::{AccountId, Cell, Claim, Demand, Period, Standing, Unit};
 use crate::upstream::played;
 use crate::workload::Workloads;
@@ -120,7 +120,9 @@ async fn play_out(
     let (served, disk) = (Arc::clone(tercet), world.disk());
     let drain = tercet.snapshot.load().config.server.drain_timeout;
     let stopped = async { drop(stopped.await) };
-    let serving = tokio::spawn(async move { serve_to_the_end(listener, &served, drain, stopped).await });
+    let serving = tokio::spawn(async move {
+        serve_to_the_end(listener, &served, &Workers::default(), drain, stopped).await
+    });
     match life.ends {
         Ends::Told { after_ms: ms }
         | Ends::Killed(When::After { ms })

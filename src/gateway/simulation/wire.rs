@@ -111,6 +111,10 @@ impl Port for Harbour {
             None => std::future::pending().await,
         }
     }
+
+    fn moved(stream: Wire) -> io::Result<Wire> {
+        Ok(stream)
+    }
 }
 
 /// Where everybody is.

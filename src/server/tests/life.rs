@@ -107,7 +107,7 @@ async fn a_burst_from_upstream_leaves_in_few_writes() {
             answer.response.map(|body| UnsyncBoxBody::new(body.map_err(io::Error::other)))
         }
     };
-    tokio::spawn(listener.serve(handler, refuse, door(), std::future::pending()));
+    tokio::spawn(listener.serve(handler, refuse, door(), Workers::default(), std::future::pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let answer = read_until(&mut stream, "\r\n0\r\n\r\n").await;
@@ -124,7 +124,7 @@ async fn a_stream_whose_window_never_opens_is_reset_and_the_others_go_on() {
     let address = listener.address();
     let (sender, mut streams) = mpsc::channel(8);
     let handler = move |request, peer| handle(request, peer, sender.clone());
-    tokio::spawn(listener.serve(handler, refuse, door(), std::future::pending()));
+    tokio::spawn(listener.serve(handler, refuse, door(), Workers::default(), std::future::pending()));
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut client, connection) =

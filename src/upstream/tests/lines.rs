@@ -195,3 +195,23 @@ impl Body for Said {
         http_body::SizeHint::with_exact(self.0)
     }
 }
+
+#[tokio::test]
+async fn a_connection_is_used_again_on_the_thread_whose_reactor_watches_it() {
+    let scripted = scripted(&[&[(OK, Then::Keep), (OK, Then::Keep), (OK, Then::Keep)]]).await;
+    let upstream = Arc::new(Upstream::new(&config(scripted.base_url)).unwrap());
+    let ask = move || {
+        let upstream = Arc::clone(&upstream);
+        async move { text(upstream.send(post("a")).await.unwrap()).await.unwrap() }
+    };
+    let elsewhere = ask.clone();
+    // On two threads in turn, so that a connection of the other rests each time.
+    assert_eq!(ask().await, "ok");
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { [elsewhere().await, elsewhere().await] })
+    });
+    assert_eq!(tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap(), ["ok", "ok"]);
+    assert_eq!(ask().await, "ok");
+    assert_eq!(scripted.accepted.load(Ordering::SeqCst), 2);
+}
