@@ -1,7 +1,7 @@
 //! Where log lines go: a bounded buffer, and a thread that writes it to standard error.
 //!
 //! Whoever logs appends to the buffer and goes on; a reader of our lines that stalls stalls nobody. The thread writes
-//! what a few milliseconds brought at once, so that at full load a line costs no system call of its own. Where the
+//! what 10 ms brought at once, so that at some load a line costs no system call of its own. Where the
 //! buffer is full lines are dropped, and counted in a line when there is room again.
 
 use std::io::{self, Write};
@@ -149,7 +149,7 @@ static OF_THE_PROCESS: OnceLock<Sink> = OnceLock::new();
 const BUFFER_BYTES: usize = 4 << 20;
 const KEPT_BYTES: usize = 256 << 10;
 /// How long lines are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
